@@ -1,0 +1,220 @@
+//! Storage with stable `u32` indexes that gives memory back.
+//!
+//! In: [`Slab::insert`]. Out: [`Slab::remove`]. What must hold: an index stays
+//! valid, and its value in place, until it is removed; at most one empty chunk
+//! is kept, so that a burst does not leave its memory behind, and a load that
+//! swings around a chunk's border costs no more than one allocation a swing.
+
+use std::collections::BTreeSet;
+
+/// No index: the end of a list, an empty tree.
+pub(super) const NIL: u32 = u32::MAX;
+
+const CHUNK: usize = 256;
+
+enum Slot<T> {
+    /// The next free slot of the chunk, or `NIL`.
+    Free(u32),
+    Used(T),
+}
+
+struct Chunk<T> {
+    slots: Vec<Slot<T>>,
+    free: u32,
+    used: u32,
+}
+
+impl<T> Chunk<T> {
+    fn new() -> Self {
+        Chunk {
+            slots: Vec::new(),
+            free: NIL,
+            used: 0,
+        }
+    }
+}
+
+pub(super) struct Slab<T> {
+    chunks: Vec<Chunk<T>>,
+    /// Chunks with storage and room. The lowest is filled first, so that the
+    /// upper ones become empty.
+    roomy: BTreeSet<u32>,
+    /// Chunks without storage, whose indexes are used again.
+    bare: Vec<u32>,
+    len: usize,
+}
+
+impl<T> Slab<T> {
+    pub(super) fn new() -> Self {
+        Slab {
+            chunks: Vec::new(),
+            roomy: BTreeSet::new(),
+            bare: Vec::new(),
+            len: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        let number = match self.roomy.first() {
+            Some(&number) => number,
+            None => self.furnish(),
+        };
+        let chunk = &mut self.chunks[number as usize];
+        let within = if chunk.free != NIL {
+            let within = chunk.free;
+            if let Slot::Free(next) = chunk.slots[within as usize] {
+                chunk.free = next;
+            }
+            chunk.slots[within as usize] = Slot::Used(value);
+            within
+        } else {
+            chunk.slots.push(Slot::Used(value));
+            chunk.slots.len() as u32 - 1
+        };
+        chunk.used += 1;
+        if chunk.used as usize == CHUNK {
+            self.roomy.remove(&number);
+        }
+        self.len += 1;
+        number * CHUNK as u32 + within
+    }
+
+    /// Gives storage to a chunk, and its number.
+    fn furnish(&mut self) -> u32 {
+        let number = self.bare.pop().unwrap_or_else(|| {
+            self.chunks.push(Chunk::new());
+            self.chunks.len() as u32 - 1
+        });
+        self.chunks[number as usize].slots.reserve_exact(CHUNK);
+        self.roomy.insert(number);
+        number
+    }
+
+    /// Takes the value out. `None` if nothing has that index.
+    pub(super) fn remove(&mut self, index: u32) -> Option<T> {
+        let (number, within) = split(index);
+        let chunk = self.chunks.get_mut(number as usize)?;
+        let slot = chunk.slots.get_mut(within)?;
+        if let Slot::Free(_) = slot {
+            return None;
+        }
+        let taken = std::mem::replace(slot, Slot::Free(chunk.free));
+        chunk.free = within as u32;
+        chunk.used -= 1;
+        self.len -= 1;
+        if chunk.used as usize == CHUNK - 1 {
+            self.roomy.insert(number);
+        }
+        if chunk.used == 0 && self.roomy.len() > 1 {
+            *chunk = Chunk::new();
+            self.roomy.remove(&number);
+            self.bare.push(number);
+        }
+        match taken {
+            Slot::Used(value) => Some(value),
+            Slot::Free(_) => None,
+        }
+    }
+
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        let (number, within) = split(index);
+        match self.chunks.get(number as usize)?.slots.get(within)? {
+            Slot::Used(value) => Some(value),
+            Slot::Free(_) => None,
+        }
+    }
+
+    fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        let (number, within) = split(index);
+        match self
+            .chunks
+            .get_mut(number as usize)?
+            .slots
+            .get_mut(within)?
+        {
+            Slot::Used(value) => Some(value),
+            Slot::Free(_) => None,
+        }
+    }
+}
+
+#[inline]
+fn split(index: u32) -> (u32, usize) {
+    (index / CHUNK as u32, index as usize % CHUNK)
+}
+
+impl<T> std::ops::Index<u32> for Slab<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, index: u32) -> &T {
+        self.get(index).expect("an index of the slab is in use")
+    }
+}
+
+impl<T> std::ops::IndexMut<u32> for Slab<T> {
+    #[inline]
+    fn index_mut(&mut self, index: u32) -> &mut T {
+        self.get_mut(index).expect("an index of the slab is in use")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_stay_and_come_back() {
+        let mut slab = Slab::new();
+        let indexes: Vec<u32> = (0..1000).map(|n| slab.insert(n)).collect();
+        for (n, &index) in indexes.iter().enumerate() {
+            assert_eq!(slab[index], n);
+        }
+        for &index in indexes.iter().step_by(2) {
+            assert!(slab.remove(index).is_some());
+            assert!(slab.remove(index).is_none());
+        }
+        for (n, &index) in indexes.iter().enumerate() {
+            assert_eq!(slab.get(index), (n % 2 == 1).then_some(&n));
+        }
+        let highest = *indexes.last().unwrap();
+        for n in 0..500 {
+            assert!(
+                slab.insert(n) <= highest,
+                "free slots are used before new ones"
+            );
+        }
+        assert_eq!(slab.len(), 1000);
+    }
+
+    #[test]
+    fn storage_goes_when_a_burst_is_over() {
+        let mut slab = Slab::new();
+        let indexes: Vec<u32> = (0..100_000u32).map(|n| slab.insert(n)).collect();
+        for index in indexes {
+            slab.remove(index);
+        }
+        assert_eq!(slab.len(), 0);
+        let furnished = slab
+            .chunks
+            .iter()
+            .filter(|chunk| chunk.slots.capacity() > 0)
+            .count();
+        assert_eq!(furnished, 1);
+        let index = slab.insert(7);
+        assert_eq!(slab[index], 7);
+    }
+
+    #[test]
+    fn an_unknown_index_is_nothing() {
+        let mut slab: Slab<u8> = Slab::new();
+        assert!(slab.get(0).is_none());
+        assert!(slab.remove(NIL).is_none());
+        let index = slab.insert(1);
+        assert!(slab.get(index + 1).is_none());
+    }
+}
