@@ -1,0 +1,199 @@
+// Line 24: aio_suspend is a cancellation point, and lio_listio(LIO_WAIT) may be one.
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#include "harness.h"
+
+static int ends[2];
+static struct aiocb cb;
+static char byte;
+static volatile int cleaned, returned, entered;
+
+static void fresh_request(void)
+{
+    if (ends[1] == 0)
+        SETUP(pipe(ends) == 0);
+    cb = request(ends[0], &byte, 1, 0);
+    cb.aio_lio_opcode = LIO_READ;
+    CHECK_EQ(aio_read(&cb), 0);
+}
+static void finish(void) { SETUP(write(ends[1], "x", 1) == 1); }
+
+static void clean(void *argument)
+{
+    (void)argument;
+    cleaned++;
+}
+
+static void *wait_for_it(void *limit)
+{
+    const struct aiocb *list[] = {&cb};
+    pthread_cleanup_push(clean, NULL);
+    entered = 1;
+    CHECK_EQ(aio_suspend(list, 1, limit), 0);
+    __atomic_add_fetch(&returned, 1, __ATOMIC_RELAXED);
+    pthread_cleanup_pop(0);
+    return NULL;
+}
+
+CASE(24, cleanup_runs_and_the_request_goes_on, GLIBC_OK, 10)
+{
+    for (int round = 0; round < 20; round++) {
+        struct timespec limit = {60, 0};
+        fresh_request();
+        cleaned = returned = entered = 0;
+        pthread_t victim = start_thread(wait_for_it, round % 2 ? &limit : NULL);
+        WAIT_FOR(entered);
+        if (round % 3)
+            sleep_ms(5);
+        SETUP(pthread_cancel(victim) == 0);
+        CHECK(join_thread(victim) == PTHREAD_CANCELED, "round %d", round);
+        CHECK_EQ(cleaned, 1);
+        CHECK_EQ(returned, 0);
+        CHECK_EQ(aio_error(&cb), EINPROGRESS);
+        finish();
+        CHECK_DONE(&cb, 1);
+    }
+}
+
+CASE(24, all_other_waiters_wake, GLIBC_OK, 20)
+{
+    enum { THREADS = 12 };
+    for (int round = 0; round < 10; round++) {
+        pthread_t running[THREADS];
+        fresh_request();
+        cleaned = returned = 0;
+        for (int i = 0; i < THREADS; i++)
+            running[i] = start_thread(wait_for_it, NULL);
+        sleep_ms(10);
+        for (int i = round % 3; i < THREADS; i += 3) {
+            pthread_cancel(running[i]);
+            CHECK(join_thread(running[i]) == PTHREAD_CANCELED);
+        }
+        finish();
+        for (int i = 0; i < THREADS; i++)
+            if (i % 3 != round % 3)
+                CHECK(join_thread(running[i]) == NULL);
+        CHECK_EQ(returned, 8);
+        CHECK_EQ(cleaned, 4);
+        CHECK_DONE(&cb, 1);
+    }
+}
+
+/* Both at the same moment: the thread ends either way, and nothing of it is touched later. */
+CASE(24, cancel_against_completion, GLIBC_RACY, 30)
+{
+    for (int round = 0; round < 1000; round++) {
+        fresh_request();
+        pthread_t victim = start_thread(wait_for_it, NULL);
+        for (volatile int pause = 0; pause < round % 50 * 1000; pause++) { }
+        if (round % 2) {
+            finish();
+            pthread_cancel(victim);
+        } else {
+            pthread_cancel(victim);
+            finish();
+        }
+        void *result = join_thread(victim);
+        CHECK(result == NULL || result == PTHREAD_CANCELED);
+        CHECK_DONE(&cb, 1);
+    }
+}
+
+static void *wait_uncancelled(void *argument)
+{
+    (void)argument;
+    int old;
+    const struct aiocb *list[] = {&cb};
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    entered = 1;
+    while (aio_suspend(list, 1, NULL) != 0)
+        CHECK(errno == EINTR);
+    returned++;
+    pthread_setcancelstate(old, NULL);
+    pthread_testcancel();
+    return NULL;
+}
+CASE(24, disabled_cancellation_waits_on, GLIBC_OK, 10)
+{
+    fresh_request();
+    pthread_t victim = start_thread(wait_uncancelled, NULL);
+    WAIT_FOR(entered);
+    sleep_ms(10);
+    pthread_cancel(victim);
+    sleep_ms(30);
+    CHECK_EQ(returned, 0);
+    finish();
+    CHECK(join_thread(victim) == PTHREAD_CANCELED);
+    CHECK_EQ(returned, 1);
+}
+
+/* Cancelled before it gets there. */
+static void *wait_with_pending_cancel(void *argument)
+{
+    (void)argument;
+    const struct aiocb *list[] = {&cb};
+    int old;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    entered = 1;
+    while (!cleaned) { }
+    pthread_setcancelstate(old, NULL);
+    aio_suspend(list, 1, NULL);
+    returned++;
+    return NULL;
+}
+CASE(24, pending_cancellation_acts, GLIBC_OK, 10)
+{
+    fresh_request();
+    pthread_t victim = start_thread(wait_with_pending_cancel, NULL);
+    WAIT_FOR(entered);
+    pthread_cancel(victim);
+    cleaned = 1;
+    CHECK(join_thread(victim) == PTHREAD_CANCELED);
+    CHECK_EQ(returned, 0);
+    finish();
+    CHECK_DONE(&cb, 1);
+}
+
+/* The cancelled thread's stack is gone when the list ends. */
+static struct aiocb element;
+static void *wait_for_list(void *argument)
+{
+    struct aiocb *list[] = {&element};
+    (void)argument;
+    entered = 1;
+    lio_listio(LIO_WAIT, list, 1, NULL);
+    return NULL;
+}
+CASE(31, cancelled_in_a_waiting_list, GLIBC_RACY, 20)
+{
+    for (int round = 0; round < 20; round++) {
+        SETUP(pipe(ends) == 0);
+        element = request(ends[0], &byte, 1, 0);
+        element.aio_lio_opcode = LIO_READ;
+        entered = 0;
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        void *stack = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        SETUP(stack != MAP_FAILED && pthread_attr_setstack(&attributes, stack, 1 << 20) == 0);
+        pthread_t victim;
+        SETUP(pthread_create(&victim, &attributes, wait_for_list, NULL) == 0);
+        WAIT_FOR(entered && aio_error(&element) == EINPROGRESS);
+        sleep_ms(5);
+        pthread_cancel(victim);
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 50000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        bool gone = pthread_timedjoin_np(victim, NULL, &until) == 0;
+        if (gone)
+            munmap(stack, 1 << 20);
+        finish();
+        if (!gone) {
+            join_thread(victim);
+            munmap(stack, 1 << 20);
+        }
+        CHECK_DONE(&element, 1);
+        close(ends[0]);
+        close(ends[1]);
+    }
+}
