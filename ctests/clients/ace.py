@@ -1,0 +1,3 @@
+NAME="ace"
+def cases(place):
+    return []

@@ -1,0 +1,3 @@
+NAME="squid"
+def cases(place):
+    return []
