@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The first program of every article on AIO: start a read, ask aio_error()
  * until it is done. The aiocb is zeroed and only four members are set, so the
  * sigevent in it is all zeros too. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What every example needs and what has nothing to do with AIO: a file whose
  * content is known at each offset, a check of that content, and a way out. */
 #ifndef EXAMPLES_COMMON_H

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The demo: the same programs on glibc's AIO, on the ring and on the workers.
 
 First the example programs, unmodified, with and without the preload; then fio's

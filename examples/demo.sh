@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # The demo's door: sees that fio and python3 are there, then hands over.
 #   LIB=path/to/libaio_shim.so sh examples/demo.sh
 set -eu

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* One epoll loop over a socket and over AIO: a small block server. A client
  * asks for blocks by number over the socket; each block is read with
  * aio_read(), whose completion adds 1 to an eventfd in the same epoll set.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What happens when the kernel's signal queue is full: 32 reads, each notified
  * by one blocked real-time signal, and room for 8 signals. With glibc the
  * results of finished reads turn into EAGAIN and most signals are lost; exit

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* lio_listio(LIO_WAIT): a list of reads and writes with one call. Entries that
  * are NULL or LIO_NOP are left out, so a program can keep one list and switch
  * entries off. */

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Run a command and say what its whole process tree cost."""
 
 import dataclasses

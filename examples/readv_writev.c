@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* aio_writev() and aio_readv(): one request for data that lies in several
  * places, here records of a header and a body. FreeBSD's names; a list may
  * hold them too (LIO_READV, LIO_WRITEV). Link with -laio_shim. */

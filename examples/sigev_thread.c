@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A function called in a thread of its own for each completion. Unlike a
  * signal handler it may lock, allocate and wait. */
 #define _GNU_SOURCE

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A signal for each completion, handled with SA_SIGINFO: the value says which
  * request it was. The handler collects the result and starts the next read of
  * the file, so main() only sleeps. */

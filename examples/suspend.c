@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Several reads and writes on the way at once, aio_suspend() to sleep until
  * one of them is done. A finished request leaves the list as a NULL. */
 #define _GNU_SOURCE

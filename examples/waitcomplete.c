@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* FreeBSD's way: aio_waitcomplete() hands over whichever request is done next,
  * its result included; no list is kept and none is searched. Here it copies a
  * file with sixteen requests on the way. Link with -laio_shim. */

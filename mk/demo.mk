@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # make demo: the example programs and fio, with and without the library.
 # Results stay in target/demo (demo.json, table.md).
 
