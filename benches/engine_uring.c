@@ -65,7 +65,10 @@ void engine_uring(struct load *l, bool batched)
         if (r < 0 && r != -EINTR)
             die("waiting in the ring: %s", strerror(-r));
         load_clock(l);
-        while (io_uring_peek_cqe(&ring, &cqe) == 0) {
+        /* What was ready at this wake, no more: a hot read is complete again as soon as it is submitted. */
+        for (unsigned ready = io_uring_cq_ready(&ring); ready > 0; ready--) {
+            if (io_uring_peek_cqe(&ring, &cqe) != 0)
+                break;
             unsigned index = (unsigned)io_uring_cqe_get_data64(cqe);
             int result = cqe->res;
             io_uring_cqe_seen(&ring, cqe);

@@ -1,6 +1,7 @@
 /* Options, and the choice of what to run. The driver (run.py) calls this; by hand: see BENCHMARKS.md. */
 #include "bench.h"
 
+#include <dlfcn.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,15 @@ static uint64_t number(const char *text)
 static int mode_prepare(const struct options *o)
 {
     files_prepare(o);
+    return 0;
+}
+
+static int mode_version(const struct options *o)
+{
+    (void)o;
+    const char *(*version)(void);
+    *(void **)&version = dlsym(RTLD_DEFAULT, "aio_shim_version");
+    puts(version != NULL ? version() : "not loaded");
     return 0;
 }
 
@@ -60,7 +70,7 @@ int main(int argc, char **argv)
     } modes[] = {
         {"prepare", mode_prepare},         {"rw", mode_rw},       {"notify", mode_notify}, {"list", mode_list},
         {"waiters", mode_waiters},         {"wake", mode_wake},   {"calls", mode_calls},
-        {"outstanding", mode_outstanding}, {"memory", mode_memory},
+        {"outstanding", mode_outstanding}, {"memory", mode_memory}, {"version", mode_version},
     };
     struct options o = {.engine = "aio", .how = "none", .files = 1, .depth = 1, .threads = 1, .block = 4096,
                         .bytes = 64 << 20, .seconds = 0.2, .seed = 1};
@@ -94,7 +104,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         if (strcmp(o.mode, modes[i].name) != 0)
             continue;
-        if (o.file == NULL && modes[i].run != mode_wake) {
+        if (o.file == NULL && modes[i].run != mode_wake && modes[i].run != mode_version) {
             fputs(usage, stderr);
             return 2;
         }
