@@ -188,7 +188,7 @@ CASE(12, second_submission_is_refused, GLIBC_DEFECT, 10)
 }
 
 /* A refused fsync (bad operation or descriptor) of a running request does not end the request either. */
-CASE(12, a_refused_fsync_leaves_the_first_alone, GLIBC_RACY, 10)
+CASE(12, a_refused_fsync_leaves_the_first_alone, GLIBC_DEFECT, 10)
 {
     int ends[2];
     char text[6] = "";
