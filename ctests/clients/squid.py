@@ -1,3 +1,0 @@
-NAME="squid"
-def cases(place):
-    return []
