@@ -76,13 +76,13 @@ class Demo:
                               stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, timeout=60).stderr
         del self.contestants["auto"]
         line = next((l for l in said.splitlines() if "aio_shim: backend=" in l), None)
-        print(line or "aio_shim: (no word from the library)")
-        if line and "backend=uring" in line:
+        if not line:
+            raise SystemExit(f"demo: {self.library} does not say which backend serves; is it loaded at all?\n{said}")
+        print(line)
+        if "backend=uring" in line:
             self.contestants["ring"] = {**preload, "AIO_SHIM_BACKEND": "uring"}
-        elif line:
-            self.refused = line
         else:
-            self.fail(f"{self.library.name} does not say which backend serves; is it preloaded? stderr: {said!r}")
+            self.refused = line
         self.contestants["workers"] = {**preload, "AIO_SHIM_BACKEND": "threads"}
 
     def served_by(self, contestant, said):
