@@ -27,7 +27,6 @@ class Case:
     limit: int = 60  # seconds, against hangs
     environment: dict = dataclasses.field(default_factory=dict)
     backends: tuple = ("glibc", "ring", "workers")
-    why_not: str = ""  # the reason when backends are left out
 
 
 class Place:

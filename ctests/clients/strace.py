@@ -34,4 +34,4 @@ def cases(place):
         # strace itself and what it starts with must not load the library.
         return [*trace, *[word for k, v in preload.items() for word in ("-E", f"{k}={v}")], *job]
 
-    yield Case("strace/one-engine-thread", command, one_engine, backends=("ring",), why_not="about the ring alone")
+    yield Case("strace/one-engine-thread", command, one_engine, backends=("ring",))
