@@ -1,0 +1,473 @@
+//! Lanes: where notices wait, each for what it waits for.
+//!
+//! One lane for each signal number, one for each thread or eventfd that is
+//! addressed directly, one for callbacks. A lane is first in, first out;
+//! lanes do not hold each other up.
+//!
+//! Who comes in: the protocol in `backlog.rs`, always with the lock held; no
+//! system call is made here and nothing waits. What must hold:
+//! - an entry stays in its lane until it was handed over: whoever finds a
+//!   lane empty may send at once without overtaking anybody;
+//! - at most one thread delivers from a lane (`claimed`), and only that
+//!   thread removes entries from it;
+//! - an episode begins when the first lane is refused by a limit, and ends
+//!   when the last such lane is empty.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use libc::c_int;
+
+use super::callbacks::Crew;
+use super::fifo::{Fifo, NoMemory, Waiting};
+use super::notice::{Notice, Origin};
+use super::pace::{Hold, Pace};
+use super::tally::{Kind, Tally};
+
+/// Names a lane.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct LaneId(u64);
+
+impl LaneId {
+    /// Callbacks for the cached threads; emptied by those.
+    pub const CALLBACKS: LaneId = LaneId(0);
+    /// Callbacks that get a thread of their own.
+    pub const OWN_THREADS: LaneId = LaneId(65);
+
+    pub fn signal(signo: c_int) -> Self {
+        LaneId(signo as u64)
+    }
+
+    pub fn eventfd(descriptor: c_int) -> Self {
+        LaneId(1 << 62 | descriptor as u64)
+    }
+
+    pub fn thread_signal(thread: c_int, signo: c_int) -> Self {
+        LaneId(1 << 63 | (thread as u64) << 8 | signo as u64)
+    }
+
+    /// A standard signal to the process: one may be pending at a time.
+    pub fn is_gated(self) -> bool {
+        (1..=31).contains(&self.0)
+    }
+
+    pub fn is_eventfd(self) -> bool {
+        self.0 >> 62 == 1
+    }
+}
+
+/// Lanes that always exist: callbacks, signals 1 to 64, own threads.
+const FIXED: usize = 66;
+
+/// How the delivery of one notice ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Done {
+    /// The kernel, or a thread of its own, has it.
+    Sent,
+    /// As a plain signal: something forbids queued ones.
+    WithoutValue,
+    /// The receiver is gone.
+    Undeliverable,
+}
+
+/// The right to deliver from a lane.
+#[derive(Clone, Copy)]
+pub(super) struct Claim {
+    pub id: LaneId,
+    /// Entries copied.
+    pub count: usize,
+    /// How long its front has been refused, in ns.
+    pub stuck_for: u64,
+}
+
+struct Lane {
+    fifo: Fifo,
+    /// Entries that are notifications of lists.
+    lists: u64,
+    /// Somebody is delivering from it.
+    claimed: bool,
+    /// All entries were deferred, and so will be those that join.
+    held: bool,
+    /// A limit refused it: part of the episode.
+    limited: bool,
+    /// When its front may be tried again.
+    next_try: u64,
+    pace: Pace,
+}
+
+impl Lane {
+    const fn new() -> Self {
+        Lane {
+            fifo: Fifo::new(),
+            lists: 0,
+            claimed: false,
+            held: false,
+            limited: false,
+            next_try: 0,
+            pace: Pace::new(),
+        }
+    }
+
+    /// Counts every entry as deferred.
+    fn hold(&mut self, tally: &Tally) {
+        let Some(front) = self.fifo.front() else {
+            return;
+        };
+        if self.held {
+            return;
+        }
+        self.held = true;
+        let mut plain = front.notice;
+        plain.origin = Origin::Request;
+        let len = self.fifo.len() as u64;
+        tally.deferred(plain.kind(), len - self.lists);
+        tally.deferred(Kind::List, self.lists);
+    }
+}
+
+/// What one notice must equal for two to be the same to the program.
+type Face = (LaneId, usize, usize, bool);
+
+/// Multiplies and rotates: the set is ours alone, nobody attacks it.
+#[derive(Default)]
+pub(super) struct FaceHasher(u64);
+
+impl Hasher for FaceHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(byte.into());
+    }
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
+/// Everything behind the backlog's lock.
+pub(super) struct State {
+    fixed: [Lane; FIXED],
+    /// Bit by bit the fixed lanes that are not empty.
+    active: u128,
+    /// Lanes made on demand, by name; removed when empty.
+    others: Vec<(LaneId, Lane)>,
+    /// Lanes of the present episode.
+    limited: u32,
+    /// An episode began and has not been announced.
+    pub news: Option<Hold>,
+    /// Signals that were ever asked for as a notification.
+    pub asked: u64,
+    /// Notices kept beyond the cap: equal ones merge into them.
+    beyond: HashSet<Face, BuildHasherDefault<FaceHasher>>,
+    /// The cached callback threads.
+    pub crew: Crew,
+    /// The notifier's thread exists, or is being made.
+    pub present: bool,
+    /// It sleeps, until then.
+    pub asleep_until: Option<u64>,
+}
+
+impl State {
+    pub const fn new() -> Self {
+        State {
+            fixed: [const { Lane::new() }; FIXED],
+            active: 0,
+            others: Vec::new(),
+            limited: 0,
+            news: None,
+            asked: 0,
+            beyond: HashSet::with_hasher(BuildHasherDefault::new()),
+            crew: Crew::new(),
+            present: false,
+            asleep_until: None,
+        }
+    }
+
+    fn find(&self, id: LaneId) -> Option<&Lane> {
+        if id.0 < FIXED as u64 {
+            return self.fixed.get(id.0 as usize);
+        }
+        let at = self.others.binary_search_by_key(&id, |lane| lane.0).ok()?;
+        Some(&self.others[at].1)
+    }
+
+    fn find_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
+        if id.0 < FIXED as u64 {
+            return self.fixed.get_mut(id.0 as usize);
+        }
+        let at = self.others.binary_search_by_key(&id, |lane| lane.0).ok()?;
+        Some(&mut self.others[at].1)
+    }
+
+    fn find_or_make(&mut self, id: LaneId) -> Result<&mut Lane, NoMemory> {
+        if id.0 < FIXED as u64 {
+            return Ok(&mut self.fixed[id.0 as usize]);
+        }
+        let at = match self.others.binary_search_by_key(&id, |lane| lane.0) {
+            Ok(at) => at,
+            Err(at) => {
+                self.others.try_reserve(1).map_err(|_| NoMemory)?;
+                self.others.insert(at, (id, Lane::new()));
+                at
+            }
+        };
+        Ok(&mut self.others[at].1)
+    }
+
+    /// Entries in a lane.
+    pub fn len(&self, id: LaneId) -> usize {
+        self.find(id).map_or(0, |lane| lane.fifo.len())
+    }
+
+    /// Since when the front of a lane is there.
+    pub fn front_since(&self, id: LaneId) -> Option<u64> {
+        Some(self.find(id)?.fifo.front()?.since)
+    }
+
+    /// Nothing kept, nothing being delivered.
+    pub fn is_empty(&self) -> bool {
+        self.active == 0 && self.others.is_empty()
+    }
+
+    /// The number of limits' episodes open: 0 or 1.
+    pub fn in_episode(&self) -> bool {
+        self.limited > 0
+    }
+
+    /// Puts a notice at the end of its lane. `Ok(true)`: the lane was empty,
+    /// and whoever pushed has to see to it that somebody delivers.
+    pub fn push(
+        &mut self,
+        mut entry: Waiting,
+        max_waiting: u64,
+        tally: &Tally,
+    ) -> Result<bool, NoMemory> {
+        let id = entry.notice.lane();
+        let kind = entry.notice.kind();
+        let lane = self.find_or_make(id)?;
+        let (was_empty, held) = (lane.fifo.is_empty(), lane.held);
+        if held && tally.waiting() >= max_waiting && self.merge(id, &mut entry.notice) {
+            tally.merged(kind);
+            self.limit(id, Hold::TooMany, tally);
+            return Ok(false);
+        }
+        let lane = self.find_or_make(id)?;
+        if let Err(no_memory) = lane.fifo.push(entry) {
+            if was_empty {
+                self.retire(id);
+            }
+            return Err(no_memory);
+        }
+        lane.lists += u64::from(entry.notice.origin == Origin::List);
+        if held {
+            tally.deferred(kind, 1);
+        }
+        if id.0 < FIXED as u64 {
+            self.active |= 1 << id.0;
+        }
+        if (1..=64).contains(&id.0) {
+            self.asked |= 1 << (id.0 - 1);
+        }
+        Ok(was_empty)
+    }
+
+    /// Beyond the cap: does an equal notice wait already? If not, this one is
+    /// remembered, so that the next one merges; memory then grows with the
+    /// number of different notices, no longer with their count.
+    fn merge(&mut self, id: LaneId, notice: &mut Notice) -> bool {
+        let equals_last = self
+            .find(id)
+            .and_then(|lane| lane.fifo.back())
+            .is_some_and(|last| last.notice.same_as(notice));
+        if equals_last {
+            return true;
+        }
+        let face = face(id, notice);
+        if self.beyond.contains(&face) {
+            return true;
+        }
+        if self.beyond.try_reserve(1).is_ok() {
+            self.beyond.insert(face);
+            notice.remembered = true;
+        }
+        false
+    }
+
+    /// Takes the right to deliver from a lane and copies its first entries
+    /// to `room`; None when it is empty or somebody else delivers.
+    pub fn claim(&mut self, id: LaneId, room: &mut [Option<Waiting>], now: u64) -> Option<Claim> {
+        let lane = self.find_mut(id)?;
+        if lane.claimed || lane.fifo.is_empty() {
+            return None;
+        }
+        lane.claimed = true;
+        Some(Claim {
+            id,
+            count: lane.fifo.peek(room),
+            stuck_for: lane.pace.stuck_for(now),
+        })
+    }
+
+    /// Ends a claim: the first `done.len()` entries are handed over as told;
+    /// `hold` says why the next was not. When the front is to be tried again,
+    /// or None: the lane is empty.
+    pub fn settle(
+        &mut self,
+        id: LaneId,
+        done: &[Done],
+        hold: Option<Hold>,
+        now: u64,
+        tally: &Tally,
+    ) -> Option<u64> {
+        for &how in done {
+            self.hand_over(id, how, now, tally);
+        }
+        let lane = self.find_mut(id)?;
+        lane.claimed = false;
+        if lane.fifo.is_empty() {
+            self.retire(id);
+            return None;
+        }
+        let Some(hold) = hold else {
+            lane.next_try = now;
+            return Some(now);
+        };
+        if !done.is_empty() {
+            lane.pace.restart();
+        }
+        lane.next_try = now + lane.pace.pause(hold, now);
+        let next_try = lane.next_try;
+        self.hold(id, hold, tally);
+        Some(next_try)
+    }
+
+    /// Marks a lane as unable to hand over for now.
+    pub fn hold(&mut self, id: LaneId, hold: Hold, tally: &Tally) {
+        if let Some(lane) = self.find_mut(id) {
+            lane.hold(tally);
+        }
+        if hold.is_limit() {
+            self.limit(id, hold, tally);
+        }
+    }
+
+    /// A limit refuses this lane: it belongs to the episode, or begins one.
+    fn limit(&mut self, id: LaneId, cause: Hold, tally: &Tally) {
+        let Some(lane) = self.find_mut(id) else {
+            return;
+        };
+        if lane.limited || lane.fifo.is_empty() {
+            return;
+        }
+        lane.limited = true;
+        self.limited += 1;
+        if self.limited == 1 {
+            tally.episode();
+            self.news = Some(cause);
+        }
+    }
+
+    /// Takes the front of a lane away and counts it.
+    fn hand_over(&mut self, id: LaneId, how: Done, now: u64, tally: &Tally) {
+        let Some(lane) = self.find_mut(id) else {
+            return;
+        };
+        let held = lane.held;
+        let Some(entry) = lane.fifo.pop() else {
+            return;
+        };
+        let kind = entry.notice.kind();
+        lane.lists -= u64::from(entry.notice.origin == Origin::List);
+        if entry.notice.remembered {
+            self.beyond.remove(&face(id, &entry.notice));
+        }
+        match how {
+            Done::Undeliverable => tally.undeliverable(),
+            _ => tally.sent(kind),
+        }
+        if how == Done::WithoutValue {
+            tally.without_value();
+        }
+        if held {
+            tally.ended_waiting(kind);
+            if how != Done::Undeliverable {
+                tally.late(kind, now.saturating_sub(entry.since));
+            }
+        }
+    }
+
+    /// Takes the front of the callback lane: it is about to be called.
+    pub fn take_callback(&mut self, now: u64, tally: &Tally) -> Option<Notice> {
+        let entry = *self.fixed[0].fifo.front()?;
+        self.hand_over(LaneId::CALLBACKS, Done::Sent, now, tally);
+        if self.fixed[0].fifo.is_empty() {
+            self.retire(LaneId::CALLBACKS);
+        }
+        Some(entry.notice)
+    }
+
+    /// An empty lane forgets what it was held by.
+    fn retire(&mut self, id: LaneId) {
+        let Some(lane) = self.find_mut(id) else {
+            return;
+        };
+        lane.held = false;
+        lane.pace.restart();
+        if std::mem::take(&mut lane.limited) {
+            self.limited -= 1;
+        }
+        if id.0 < FIXED as u64 {
+            self.active &= !(1 << id.0);
+        } else if let Ok(at) = self.others.binary_search_by_key(&id, |lane| lane.0) {
+            self.others.remove(at);
+        }
+    }
+
+    /// Lanes that the notifier serves (not the callbacks), not empty and
+    /// not claimed, with their next try.
+    fn served(&self) -> impl Iterator<Item = (LaneId, u64)> + '_ {
+        let mut bits = self.active & !1;
+        let fixed = std::iter::from_fn(move || {
+            if bits == 0 {
+                return None;
+            }
+            let at = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            Some((LaneId(at as u64), &self.fixed[at]))
+        });
+        let others = self.others.iter().map(|(id, lane)| (*id, lane));
+        fixed
+            .chain(others)
+            .filter(|(_, lane)| !lane.claimed && !lane.fifo.is_empty())
+            .map(|(id, lane)| (id, lane.next_try))
+    }
+
+    /// The earliest next try of a lane that the notifier serves.
+    pub fn next_try(&self) -> Option<u64> {
+        self.served().map(|(_, at)| at).min()
+    }
+
+    /// The first lane after `last` that is due.
+    pub fn due_after(&self, last: Option<LaneId>, now: u64) -> Option<LaneId> {
+        self.served()
+            .find(|&(id, at)| at <= now && last.is_none_or(|last| id > last))
+            .map(|(id, _)| id)
+    }
+}
+
+fn face(id: LaneId, notice: &Notice) -> Face {
+    (
+        id,
+        notice.value,
+        notice.target,
+        notice.origin == Origin::List,
+    )
+}

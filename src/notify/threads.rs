@@ -1,0 +1,126 @@
+//! Making threads: the notifier's, the crew's, and those with attributes of
+//! the program's own.
+//!
+//! What must hold: a thread begins with every signal blocked, detached; the
+//! maker's mask and errno are as before.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::mem::MaybeUninit;
+
+use libc::{pthread_attr_t, pthread_t, sigset_t};
+
+use crate::sys::KeepErrno;
+
+/// What a thread runs. "C-unwind": pthread_exit may unwind through it.
+pub(super) type Main = extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
+unsafe extern "C" {
+    // As in libc, but for the ABI of the start function.
+    fn pthread_create(
+        thread: *mut pthread_t,
+        attributes: *const pthread_attr_t,
+        main: Main,
+        argument: *mut c_void,
+    ) -> c_int;
+
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+    fn pthread_setcanceltype(kind: c_int, before: *mut c_int) -> c_int;
+
+    /// The C library's list of what to run when this thread ends; `home` is
+    /// an address in the shared object that must stay loaded until then.
+    fn __cxa_thread_atexit_impl(
+        run: extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+        home: *const c_void,
+    ) -> c_int;
+}
+
+const PTHREAD_CANCEL_ENABLE: c_int = 0;
+const PTHREAD_CANCEL_DISABLE: c_int = 1;
+const PTHREAD_CANCEL_DEFERRED: c_int = 0;
+
+/// All signals. pthread_sigmask leaves glibc's own two unblocked, which it
+/// must: setuid() waits for every thread to answer one of them.
+fn full() -> sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+/// Blocks every signal in the calling thread.
+pub(super) fn block_signals() {
+    // SAFETY: a valid set, no old one asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &full(), std::ptr::null_mut()) };
+}
+
+/// Starts a detached thread with all signals blocked.
+pub(super) fn spawn(
+    main: Main,
+    argument: *mut c_void,
+    attributes: Option<&pthread_attr_t>,
+) -> Result<(), c_int> {
+    let _errno = KeepErrno::new();
+    let mut own = MaybeUninit::<pthread_attr_t>::uninit();
+    let mut before = MaybeUninit::<sigset_t>::uninit();
+    let mut thread = MaybeUninit::<pthread_t>::uninit();
+    // SAFETY: `own` is initialised before use and destroyed once; the mask
+    // that is restored is the one that was read; `main` takes `argument` as
+    // the caller of `spawn` promises.
+    unsafe {
+        libc::pthread_attr_init(own.as_mut_ptr());
+        libc::pthread_attr_setdetachstate(own.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &full(), before.as_mut_ptr());
+        let attributes = attributes.map_or(own.as_ptr(), |given| given as *const _);
+        let errno = pthread_create(thread.as_mut_ptr(), attributes, main, argument);
+        libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
+        libc::pthread_attr_destroy(own.as_mut_ptr());
+        if errno == 0 { Ok(()) } else { Err(errno) }
+    }
+}
+
+/// Names the calling thread.
+pub(super) fn name(name: &CStr) {
+    // SAFETY: PR_SET_NAME reads at most 16 bytes of a C string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Lets sleeps of the calling thread end when they shall, not 50 µs later.
+pub(super) fn sleep_exactly() {
+    // SAFETY: PR_SET_TIMERSLACK takes a number of nanoseconds.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_000 as libc::c_ulong) };
+}
+
+/// Has `run` called with `argument` when the calling thread ends, by a
+/// return from its main function or by pthread_exit.
+pub(super) fn at_thread_exit(run: extern "C" fn(*mut c_void), argument: *mut c_void) {
+    // SAFETY: `home` is an address in this shared object, which is never
+    // unloaded (-z nodelete).
+    unsafe { __cxa_thread_atexit_impl(run, argument, run as *const c_void) };
+}
+
+/// Calls a program's notification function as in a new thread, and takes the
+/// thread back afterwards.
+///
+/// # Safety
+/// `function` is the address of a `void (*)(union sigval)`.
+pub(super) unsafe extern "C-unwind" fn call(function: usize, value: usize) {
+    // SAFETY: the set is initialised before use; the function is the
+    // caller's promise; sigval is passed as the pointer it may hold.
+    unsafe {
+        let mut none = MaybeUninit::<sigset_t>::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
+        pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, std::ptr::null_mut());
+        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, std::ptr::null_mut());
+        *libc::__errno_location() = 0;
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        let function: extern "C-unwind" fn(libc::sigval) = std::mem::transmute(function);
+        function(libc::sigval {
+            sival_ptr: value as *mut c_void,
+        });
+        libc::pthread_sigmask(libc::SIG_SETMASK, &full(), std::ptr::null_mut());
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, std::ptr::null_mut());
+    }
+}
