@@ -130,6 +130,11 @@ impl Extents {
         std::mem::replace(&mut table[index].watchers, List::EMPTY)
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.forest.len()
+    }
+
     fn map<T>(&mut self, table: &mut Table<T>, file: &mut Overlap, index: u32) {
         let request = &mut table[index];
         let Some((start, end, writes)) = request.operation.extent() else {

@@ -181,6 +181,11 @@ impl Lanes {
         Some(owner)
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
     pub(super) fn id(number: u32) -> StreamId {
         StreamId(number)
     }

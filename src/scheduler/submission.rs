@@ -109,7 +109,8 @@ pub enum Operation {
 
 impl Operation {
     /// The bytes `[start, end)` of a file that seeks which the operation
-    /// touches, and whether it writes them. `None` when it touches none.
+    /// touches, and whether it writes them. `None` when it touches none. File
+    /// offsets end at `i64::MAX`, so an end may be cut to `u64::MAX`.
     #[inline]
     pub(super) fn extent(&self) -> Option<(u64, u64, bool)> {
         let (start, end, writes) = match *self {

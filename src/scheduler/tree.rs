@@ -85,6 +85,11 @@ impl Forest {
         Forest { nodes: Slab::new() }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Adds a range to the tree at `root`; gives the node's index.
     pub(super) fn insert(
         &mut self,

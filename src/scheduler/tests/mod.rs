@@ -1,5 +1,8 @@
 //! The scheduler as a whole.
 
+mod model;
+mod property;
+
 use super::*;
 
 fn file(n: u64) -> FileKey {
