@@ -1,6 +1,7 @@
 /* deny VERDICT SYSCALL PROGRAM ARGS...: runs PROGRAM under a seccomp filter
  * that answers the system call by VERDICT: an errno number, "kill" or "trap".
- * SYSCALL is setup or enter (of io_uring). For the tests of the doctor. */
+ * SYSCALL is setup or enter (of io_uring). "deny ask": is io_uring to be had
+ * here (status 0) or not (1)? For the tests of the doctor. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -14,8 +15,12 @@
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "ask")) {
+		unsigned params[30] = { 0 };
+		return syscall(SYS_io_uring_setup, 8, params) < 0;
+	}
 	if (argc < 4) {
-		fprintf(stderr, "usage: deny ERRNO|kill|trap setup|enter PROGRAM...\n");
+		fprintf(stderr, "usage: deny ERRNO|kill|trap setup|enter PROGRAM... or deny ask\n");
 		return 2;
 	}
 	unsigned verdict = SECCOMP_RET_ERRNO | ((unsigned)atoi(argv[1]) & SECCOMP_RET_DATA);
