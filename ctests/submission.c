@@ -3,6 +3,24 @@
 #include "harness.h"
 #include <sys/socket.h>
 
+/* Or all other cases would be about something else. */
+CASE(4, the_backend_asked_for_serves, SHIM_ONLY, 10)
+{
+    with_environment("AIO_SHIM_VERBOSE", "1");
+    char text[4096] = "", byte;
+    int kept = dup(2), said = temp_file(ON_DISK, 0, 0, 0), fd = temp_file(DIRECT, 4096, 1, 0);
+    SETUP(dup2(said, 2) == 2);
+    struct aiocb cb = request(fd, pages(4096), 4096, 0), put = request(open("/dev/null", O_WRONLY), &byte, 1, 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_EQ(aio_write(&put), 0);
+    CHECK_DONE(&cb, 4096);
+    CHECK_DONE(&put, 1);
+    SETUP(dup2(kept, 2) == 2);
+    SETUP(pread(said, text, sizeof text - 1, 0) >= 0);
+    CHECK(strstr(text, on_workers() ? "backend=threads" : "backend=uring") != NULL, "said: %s", text);
+    CHECK(strchr(text, '\n') == strrchr(text, '\n'), "more than one line: %s", text);
+}
+
 CASE(4, returns_before_there_is_data, GLIBC_OK, 10)
 {
     int ends[2];
