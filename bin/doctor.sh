@@ -67,7 +67,7 @@ examine_kernel() {
 		esac
 		;;
 	security_module) remedy="look for a denial of io_uring in the audit log (SELinux, AppArmor, Landlock)" ;;
-	kernel) remedy="use Linux 5.1 or later with CONFIG_IO_URING; gVisor and some sandboxes have none" ;;
+	kernel) remedy="use Linux 5.5 or later with CONFIG_IO_URING; gVisor and some sandboxes have none" ;;
 	memlock) remedy="raise the limit: ulimit -l 65536" ;;
 	descriptors) remedy="raise the limit: ulimit -n" ;;
 	*) remedy="ask with strace -e io_uring_setup what it answers" ;;

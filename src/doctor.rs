@@ -1,8 +1,8 @@
 //! What `aio-shim --doctor` needs system calls for: may this process use
 //! io_uring, what does the kernel offer, and if it refuses, who refuses.
 //!
-//! In: [`report`], from the library's constructor (`AIO_SHIM_DOCTOR=1`) or
-//! from the exported `aio_shim_doctor`. Out: `key=value` lines on a descriptor.
+//! In: [`on_request`], from the library's constructor, and [`report`], from the
+//! exported `aio_shim_doctor`. Out: `key=value` lines on a descriptor.
 //! Meanwhile: nothing is allocated, no lock is taken, no thread is made, and
 //! the process keeps no descriptor and no mapping afterwards.
 //!
@@ -15,8 +15,10 @@ use core::ffi::CStr;
 use core::fmt::{self, Write};
 use core::ptr;
 
-pub(crate) use probe::{probe, Probe};
-use probe::{close, errno, Stage};
+use crate::config::{self, Backend};
+use crate::sys::errno;
+pub(crate) use probe::{Probe, probe};
+use probe::{Stage, close};
 
 /// Text gathered on the stack and written with one call.
 struct Text {
@@ -179,8 +181,8 @@ fn wipe_on_fork() -> bool {
 }
 
 /// What serves without io_uring: nothing, for who insists on io_uring.
-fn fallback(wanted: &str) -> &'static str {
-    if wanted == "uring" { "none" } else { "threads" }
+fn fallback(wanted: Backend) -> &'static str {
+    if wanted == Backend::Uring { "none" } else { "threads" }
 }
 
 /// Does this file gain capabilities when it is executed? Then the dynamic
@@ -201,13 +203,12 @@ pub(crate) fn report(fd: i32) -> i32 {
     let status = read_file(c"/proc/self/status", &mut buffers.1);
     let seccomp = status.and_then(|s| field(s, "Seccomp"));
     let queued = status.and_then(|s| field(s, "SigQ")).and_then(|s| s.split_once('/'));
-    let without = |name: &str| variable(c"AIO_SHIM_WITHOUT").split(',').any(|w| w.trim() == name);
+    let config::Config { backend: wanted, without, .. } = config::get();
 
     let p = probe();
-    let wanted = variable(c"AIO_SHIM_BACKEND");
-    let (backend, (cause, reason)) = if wanted == "threads" {
+    let (backend, (cause, reason)) = if wanted == Backend::Threads {
         ("threads", ("requested", "AIO_SHIM_BACKEND=threads asks for it"))
-    } else if without("io_uring") {
+    } else if without.io_uring {
         (fallback(wanted), ("switched_off", "AIO_SHIM_WITHOUT=io_uring"))
     } else if p.usable() {
         ("uring", ("none", "io_uring works"))
@@ -220,8 +221,8 @@ pub(crate) fn report(fd: i32) -> i32 {
         Some(v) => writeln!(o, "{key}={v}"),
         None => writeln!(o, "{key}=unknown"),
     };
-    let feature = |o: &mut Text, name: &str, found: bool| {
-        writeln!(o, "feature.{name}={}", if without(name) { "off" } else { yes_no(found) })
+    let feature = |o: &mut Text, name: &str, found: bool, off: bool| {
+        writeln!(o, "feature.{name}={}", if off { "off" } else { yes_no(found) })
     };
     // Text::write_str cannot fail.
     let _ = writeln!(out, "version={}", env!("CARGO_PKG_VERSION"));
@@ -229,12 +230,12 @@ pub(crate) fn report(fd: i32) -> i32 {
     let _ = writeln!(out, "io_uring={}\nrefused_call={}", yes_no(p.usable()), if p.usable() { "none" } else { call });
     let _ = writeln!(out, "errno={}\nerrno.number={}\nsignal={}", errno_name(p.errno), p.errno, p.signal);
     let _ = writeln!(out, "kernel={}\nmachine={}", text_of(&uts.release), text_of(&uts.machine));
-    let _ = feature(&mut out, "defer_taskrun", p.defer_taskrun);
-    let _ = feature(&mut out, "single_issuer", p.single_issuer);
-    let _ = feature(&mut out, "futex_wait", p.futex_wait);
-    let _ = feature(&mut out, "registered_ring", p.registered_ring);
-    let _ = feature(&mut out, "ext_arg", p.ext_arg);
-    let _ = feature(&mut out, "wipe_on_fork", wipe_on_fork());
+    let _ = feature(&mut out, "defer_taskrun", p.defer_taskrun, without.defer_taskrun);
+    let _ = feature(&mut out, "single_issuer", p.single_issuer, without.single_issuer);
+    let _ = feature(&mut out, "futex_wait", p.futex_wait, without.futex_wait);
+    let _ = feature(&mut out, "registered_ring", p.registered_ring, without.registered_ring);
+    let _ = feature(&mut out, "ext_arg", p.ext_arg, without.ext_arg);
+    let _ = feature(&mut out, "wipe_on_fork", wipe_on_fork(), without.wipe_on_fork);
     let _ = number(&mut out, "sigpending.limit", limit(libc::RLIMIT_SIGPENDING));
     let _ = number(&mut out, "sigpending.used", queued.and_then(|(used, _)| used.parse().ok()));
     let _ = number(&mut out, "memlock.limit", limit(libc::RLIMIT_MEMLOCK));
@@ -251,6 +252,33 @@ pub(crate) fn report(fd: i32) -> i32 {
         "threads" => 1,
         _ => 2,
     }
+}
+
+/// Writes the option table: NAME, VALUES, DEFAULT and TEXT with tabs between,
+/// a variable a line. The manual page is made from it.
+fn options(fd: i32) {
+    for v in &config::VARIABLES {
+        let mut out = Text::new();
+        let _ = writeln!(out, "{}\t{}\t{}\t{}", v.name, v.values, v.default, v.text);
+        out.write_to(fd);
+    }
+}
+
+/// Ends the process with a report on standard output if AIO_SHIM_DOCTOR asks
+/// for one: `1` for what io_uring does here, `options` for the option table.
+/// For the constructor. A program that runs with more rights than its caller
+/// does not listen: the caller could keep it from running.
+pub(crate) fn on_request() {
+    let wish = variable(c"AIO_SHIM_DOCTOR");
+    if wish.is_empty() || wish == "0" || config::get().secure {
+        return;
+    }
+    match wish {
+        "options" => options(libc::STDOUT_FILENO),
+        _ => _ = report(libc::STDOUT_FILENO),
+    }
+    // SAFETY: ends the process; nothing of the program has run yet.
+    unsafe { libc::_exit(0) }
 }
 
 fn yes_no(b: bool) -> &'static str {

@@ -62,7 +62,7 @@ refused() { # ERRNO PATTERN
 	try "errno $1" 1 "$2" env REFUSE="$1" LD_PRELOAD="$scratch/refuse.so" $doctor
 }
 refused 38 'this kernel has no io_uring'
-refused 38 'Linux 5.1 or later'
+refused 38 'Linux 5.5 or later'
 refused 12 'RLIMIT_MEMLOCK'
 refused 12 'ulimit -l'
 refused 24 'ulimit -n'

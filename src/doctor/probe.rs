@@ -9,8 +9,14 @@
 
 use core::ptr;
 
+use crate::sys::errno;
+
+const SETUP_CQSIZE: u32 = 1 << 3;
+const SETUP_CLAMP: u32 = 1 << 4;
 const SETUP_SINGLE_ISSUER: u32 = 1 << 12;
 const SETUP_DEFER_TASKRUN: u32 = 1 << 13;
+const FEAT_SINGLE_MMAP: u32 = 1 << 0;
+const FEAT_NODROP: u32 = 1 << 1;
 const FEAT_EXT_ARG: u32 = 1 << 8;
 const REGISTER_PROBE: u32 = 8;
 const REGISTER_RING_FDS: u32 = 20;
@@ -19,6 +25,7 @@ const OP_SUPPORTED: u16 = 1;
 
 /// As large as the engine's own ring, so that RLIMIT_MEMLOCK judges alike.
 const ENTRIES: u32 = 256;
+const COMPLETIONS: u32 = 2048;
 
 /// How far the probing child came; left in shared memory for the parent.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
@@ -102,14 +109,10 @@ struct RingFd {
     data: u64,
 }
 
-pub(super) fn errno() -> i32 {
-    // SAFETY: __errno_location is always valid in a thread of the process.
-    unsafe { *libc::__errno_location() }
-}
-
 /// io_uring_setup with `flags`; the descriptor and the features, or errno.
 fn setup(flags: u32) -> Result<(i32, u32), i32> {
-    let mut p = Params { entries: [0; 2], flags, sq_thread: [0; 2], features: 0, rest: [0; 24] };
+    let flags = flags | SETUP_CQSIZE | SETUP_CLAMP;
+    let mut p = Params { entries: [0, COMPLETIONS], flags, sq_thread: [0; 2], features: 0, rest: [0; 24] };
     // SAFETY: p is a whole io_uring_params (size asserted above) and outlives the call.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, &raw mut p) };
     if fd < 0 { Err(errno()) } else { Ok((fd as i32, p.features)) }
@@ -148,6 +151,13 @@ fn ask(out: *mut Probe) {
             return;
         }
     };
+    if features & FEAT_SINGLE_MMAP == 0 || features & FEAT_NODROP == 0 {
+        // Before Linux 5.5, where completions could be dropped: not for us.
+        p.errno = libc::ENOSYS;
+        put(&p);
+        close(fd);
+        return;
+    }
     p.ext_arg = features & FEAT_EXT_ARG != 0;
     p.stage = Stage::Enter;
     put(&p);
