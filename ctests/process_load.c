@@ -1,0 +1,156 @@
+/* process_load.c - how the library comes in: dlopen and dlclose, other preloaded libraries around it, the first call in
+ * a handler. SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "exercise.h"
+#include <sys/time.h>
+
+/* ---- dlopen ------------------------------------------------------------------------------------------------------ */
+
+/* In a process without the preload: the library is opened, used by its symbols, closed while it works, and opened again. */
+static void used_by_dlopen(const char *path)
+{
+    for (int round = 0; round < 5; round++) {
+        void *library = dlopen(path, RTLD_NOW | (round % 2 ? RTLD_GLOBAL : RTLD_LOCAL));
+        CHECK(library != NULL, "%s", dlerror());
+        int (*submit)(struct aiocb *) = (int (*)(struct aiocb *))dlsym(library, "aio_read");
+        int (*status)(const struct aiocb *) = (int (*)(const struct aiocb *))dlsym(library, "aio_error");
+        ssize_t (*result)(struct aiocb *) = (ssize_t (*)(struct aiocb *))dlsym(library, "aio_return");
+        CHECK(submit && status && result && submit != aio_read);
+        struct ends ends = open_stream(PIPE);
+        static char byte;
+        static struct aiocb cb;
+        cb = request(ends.reader, &byte, 1, 0);
+        CHECK_EQ(submit(&cb), 0);
+        CHECK_EQ(dlclose(library), 0); /* its threads run in it */
+        settle();
+        CHECK_EQ(status(&cb), EINPROGRESS);
+        write_all(ends.writer, "d", 1);
+        WAIT_FOR(status(&cb) != EINPROGRESS);
+        CHECK_EQ(status(&cb), 0);
+        CHECK_EQ(result(&cb), 1);
+        CHECK_EQ(byte, 'd');
+        close(ends.reader);
+        close(ends.writer);
+    }
+}
+CASE(44, dlopen_and_dlclose, SHIM_ONLY, 30)
+{
+    const char *path = getenv("AIO_TEST_LIB");
+    SETUP(path != NULL, "AIO_TEST_LIB is not set: use ctests/run");
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("AIO_TEST_BACKEND", "glibc", 1); /* this program itself runs without it */
+        setenv("AIO_TEST_INNER", "1", 1);
+        unsetenv("LD_PRELOAD");
+        execl("/proc/self/exe", "case", "dlopen_inside", (char *)NULL);
+        _exit(99);
+    }
+    CHECK_EQ(wait_child(child, "dlopen"), 0);
+}
+CASE(44, dlopen_inside, GLIBC_OK, 30) /* its other half; by itself it shows nothing */
+{
+    if (getenv("AIO_TEST_INNER"))
+        used_by_dlopen(getenv("AIO_TEST_LIB"));
+}
+
+/* ---- among other preloaded libraries ------------------------------------------------------------------------------- */
+
+/* ctests/fault/around.c counts and forwards what it finds between: in front of the library, then behind it. */
+static void in_company(bool in_front)
+{
+    const char *directory = getenv("AIO_TEST_OUT"), *library = getenv("AIO_TEST_LIB");
+    char around[4096], preload[9000];
+    SETUP(directory && library, "use ctests/run");
+    snprintf(around, sizeof around, "%s/fault/around.so", directory);
+    SETUP(access(around, R_OK) == 0, "%s", around);
+    if (on_glibc())
+        snprintf(preload, sizeof preload, "%s", around);
+    else
+        snprintf(preload, sizeof preload, "%s:%s", in_front ? around : library, in_front ? library : around);
+    with_environment("LD_PRELOAD", preload);
+    int (*calls)(void) = (int (*)(void))extension("around_calls");
+    CHECK(calls != NULL);
+    for (int i = 0; i < 5; i++) {
+        struct kit kit = make_kit();
+        CHECK_EQ(exercise(&kit, EXERCISE_PLAIN), 0);
+        closefrom(3);
+    }
+    struct ends first = open_stream(PIPE), second = open_stream(PIPE); /* close still reaches the library */
+    unsigned char data[2][8];
+    struct aiocb cb[2];
+    for (int i = 0; i < 2; i++) {
+        cb[i] = request(first.reader, data[i], 8, 0);
+        CHECK_EQ(aio_read(&cb[i]), 0);
+    }
+    int before = calls();
+    CHECK_EQ(close(first.reader), 0);
+    CHECK(calls() > before, "close did not reach the other library");
+    CHECK_EQ(dup(second.reader), first.reader);
+    feed(first.writer, 16, 0, 1);
+    for (int i = 0; i < 2; i++) {
+        CHECK_DONE(&cb[i], 8);
+        CHECK_EQ(pattern_wrong(data[i], 8, (size_t)i * 8, 1), -1);
+    }
+}
+CASE(44, behind_another_preloaded_library, GLIBC_RACY, 30) { in_company(true); }
+CASE(44, in_front_of_another_preloaded_library, GLIBC_RACY, 30) { in_company(false); }
+
+/* ---- the first call of all in a handler ------------------------------------------------------------------------------ */
+
+static int first_file;
+static struct aiocb first_cb;
+static unsigned char first_data[256];
+static volatile sig_atomic_t first_result = -1;
+static void first_call(int signo, siginfo_t *info, void *context)
+{
+    (void)signo, (void)info, (void)context;
+    int saved = errno;
+    struct itimerval off = {.it_value.tv_sec = 0};
+    setitimer(ITIMER_REAL, &off, NULL);
+    first_cb = request(first_file, first_data, sizeof first_data, 512);
+    first_result = aio_read(&first_cb);
+    errno = saved;
+}
+CASE(20, the_first_call_may_come_from_a_handler, GLIBC_OK, 20)
+{
+    first_file = temp_file(ON_DISK, 4096, 8, 0);
+    on_signal(SIGUSR1, first_call, 0);
+    raise(SIGUSR1);
+    CHECK_EQ(first_result, 0);
+    CHECK_DONE(&first_cb, sizeof first_data);
+    CHECK_EQ(pattern_wrong(first_data, sizeof first_data, 512, 8), -1);
+}
+/* At any moment: in the middle of malloc, of stdio, of another thread's start. */
+static void *nothing(void *argument) { return argument; }
+CASE(20, the_first_call_may_interrupt_anything, GLIBC_RACY, 60)
+{
+    first_file = temp_file(ON_DISK, 4096, 8, 0);
+    uint64_t state = chance_seed();
+    for (int i = 0; i < 150; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            struct itimerval soon = {.it_value.tv_usec = 50 + (long)below(&state, 3000)};
+            FILE *sink = fopen("/dev/null", "w");
+            void *blocks[64] = {NULL};
+            on_signal(SIGALRM, first_call, SA_RESTART);
+            setitimer(ITIMER_REAL, &soon, NULL);
+            for (long k = 0; first_result == -1; k++) {
+                void **block = &blocks[below(&state, 64)];
+                free(*block);
+                *block = malloc(1 + below(&state, k % 32 ? 2000 : 300000));
+                if (k % 3 == 0)
+                    fprintf(sink, "%p %ld\n", *block, k);
+                if (k % 20 == 0) {
+                    pthread_t thread;
+                    if (pthread_create(&thread, NULL, nothing, NULL) == 0)
+                        pthread_join(thread, NULL);
+                }
+            }
+            CHECK_EQ(first_result, 0);
+            CHECK_DONE(&first_cb, sizeof first_data);
+            CHECK_EQ(pattern_wrong(first_data, sizeof first_data, 512, 8), -1);
+            _exit(0);
+        }
+        chance(&state);
+        CHECK(wait_child(child, "first call in a handler") == 0, "child %d", i);
+    }
+}
