@@ -108,7 +108,7 @@ int main(int argc, char **argv)
             fputs(usage, stderr);
             return 2;
         }
-        alarm((unsigned)o.seconds + 60); /* a contestant that hangs ends here, and is said to have hung */
+        alarm((unsigned)o.seconds + 20); /* a contestant that hangs ends here, and is said to have hung */
         return modes[i].run(&o);
     }
     fputs(usage, stderr);

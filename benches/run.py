@@ -16,7 +16,7 @@ import re
 import sys
 import time
 
-from driver import cells, extras, fio, machine, must, report
+from driver import cells, extras, fio, machine, must, report, stats
 from driver.contestants import GLIBC, TITLES, Runner, measure
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -30,11 +30,15 @@ def arguments():
     p.add_argument("--quick", action="store_true")
     p.add_argument("--only", default="", help="regular expression over names of cells and extras")
     p.add_argument("--repetitions", type=int, default=0)
-    p.add_argument("--seconds", type=float, default=0.2, help="length of one run's window")
+    p.add_argument("--seconds", type=float, default=0, help="length of one run's window (0.2; quick: 0.1)")
+    p.add_argument("--patience", type=float, default=-1,
+                   help="seconds that may go into repeating runs disturbed by others (180; quick: 10)")
     p.add_argument("--json", help="write the results here (default: results/bench.json, for --quick in --programs)")
     p.add_argument("--no-report", action="store_true", help="leave BENCHMARKS.md and the plots alone")
     p.add_argument("--no-fio", action="store_true")
-    return p.parse_args()
+    o = p.parse_args()
+    o.seconds = o.seconds or (0.1 if o.quick else 0.2)
+    return o
 
 
 class Progress:
@@ -72,6 +76,7 @@ def main():
     pattern = re.compile(o.only)
     wanted = lambda name: pattern.search(name) is not None
     runner = Runner(o.programs, o.lib)
+    runner.patience_s = o.patience if o.patience >= 0 else 10 if o.quick else 180
     if not os.path.exists(runner.bench):
         raise SystemExit(f"run.py: {runner.bench} is not there: make bench-programs")
     chosen = [c for c in (cells.QUICK if o.quick else cells.full()) if wanted(c.key)]
@@ -102,16 +107,16 @@ def main():
         results["cells"] = {}
         for i, cell in enumerate(chosen):
             say(f"{i + 1}/{len(chosen)} {cell.key}")
-            repetitions = o.repetitions or (3 if o.quick or cell.files > 1 else 5)
+            repetitions = o.repetitions or (3 if cell.files > 1 else 5)
             results["cells"][cell.key] = measure(runner, cell.commands(places.paths, o.seconds), repetitions, cell.key)
-        results["extras"] = extras.run_all(runner, places.paths, o.quick, o.seconds, o.repetitions or (3 if o.quick else 5),
-                                           say, wanted)
+        results["extras"] = extras.run_all(runner, places.paths, o.quick, o.seconds, o.repetitions or 5, say, wanted)
         results["fio"] = {} if o.quick or o.no_fio else fio.run_all(runner, places.paths, o.repetitions or 3, say, wanted)
     finally:
         places.close()
     say.end()
     results["took_s"] = round(time.monotonic() - say.begin, 1)
     results["failures"] = runner.failures
+    results["others_cpu_share"] = stats.median(runner.disturbance) if runner.disturbance else None
 
     name = lambda key: cells.title(key, results["machine"]["file_systems"]["disk"])
     rows = must.table(results["cells"], results["extras"], name)

@@ -20,13 +20,13 @@ class Row:
 
 
 def judge(ratios, limit, at_most=False):
-    """met: the median; near: the median misses, but the limit lies inside the middle half of the repetitions."""
+    """met: the median; near: it misses by less than a tenth, and the limit lies inside the middle half of the repetitions."""
     if not ratios:
         return NOT_MEASURED
     low, high = stats.middle_half(ratios)
     if at_most:
-        return MET if median(ratios) <= limit else NEAR if low <= limit else NOT_MET
-    return MET if median(ratios) >= limit else NEAR if high >= limit else NOT_MET
+        return MET if median(ratios) <= limit else NEAR if low <= limit and median(ratios) <= limit * 1.1 else NOT_MET
+    return MET if median(ratios) >= limit else NEAR if high >= limit and median(ratios) >= limit * 0.9 else NOT_MET
 
 
 def number(x):

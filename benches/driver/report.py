@@ -18,12 +18,22 @@ def micro(v):
     return f"{v:.2f}" if v < 10 else f"{v:.1f}" if v < 100 else f"{v:.0f}"
 
 
+def disturbance(results):
+    share = results["others_cpu_share"]
+    if share is None:
+        return ""
+    busy = f"during a run others used {share:.0%} of the CPUs (median)"
+    return busy + ("; load before: " + f"{results['machine']['load_at_start']:.2f}" +
+                   ("; the machine was busy: take ratios of wall time with care, CPU figures hold better" if share > 0.1 else ""))
+
+
 # terminal
 
 def to_terminal(results, rows, preview, name):
     m = results["machine"]
     print(f"\n{m['cpus']} CPUs ({m['cpu']}{', virtual' if m['virtual'] else ''}), Linux {m['kernel']}, {m['libc']}, "
-          f"files on {m['file_systems']['disk']}; load before: {m['load_at_start']:.2f}; took {results['took_s']:.0f} s")
+          f"files on {m['file_systems']['disk']}; took {results['took_s']:.0f} s")
+    print(disturbance(results))
     for c, line in results["backends"].items():
         print(f"{TITLES[c]}: {line}")
     print("\nMedian of IOPS (smallest .. largest); CPU µs an operation of the whole process")
@@ -41,7 +51,7 @@ def to_terminal(results, rows, preview, name):
         print(f"  {r.what:{width}}  {r.asked:>7}  {r.verdict:12}  {r.seen}")
     verdicts = [r.verdict for r in rows]
     print("\n  " + ", ".join(f"{verdicts.count(v)} {v.lower()}" for v in ("met", "near", "NOT MET", "not measured")))
-    print("  near: the median misses it, but it lies inside the middle half of the repetitions")
+    print("  near: the median misses it by less than a tenth, and it lies inside the middle half of the repetitions")
     if not any(stats.summary(r, RING, "iops") for r in results["cells"].values()):
         print("\nWhat there is to win: the ported program against glibc\n")
         for r in preview:
@@ -189,10 +199,10 @@ def markdown(results, rows, name):
             f"- Linux {m['kernel']}, {m['libc']}, clock {m['clocksource']}, frequency governor: {m['governor']}",
             "- file systems: " + ", ".join(f"{k}: {v}" for k, v in m["file_systems"].items())
             + "".join(f"; without {k}: {v}" for k, v in results["without"].items()),
-            f"- load average before: {m['load_at_start']:.2f}; the run took {results['took_s']:.0f} s and ended {results['when']}"]
+            f"- {disturbance(results)}; the run took {results['took_s']:.0f} s and began {results['when']}"]
     out += [f"- {TITLES[c]}: `{line}`" for c, line in results["backends"].items()]
     out += ["", "## Must reach", "", "Ratios are taken within each repetition; shown is their median (smallest .. largest). "
-            "*near*: the median misses it, but the limit lies inside the middle half of the repetitions.", ""]
+            "*near*: the median misses it by less than a tenth, and the limit lies inside the middle half of the repetitions.", ""]
     out += table(["", "asked", "seen", ""], [[r.what, r.asked, r.seen, r.verdict] for r in rows])
     for r in rows:
         if r.details:

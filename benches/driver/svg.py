@@ -121,7 +121,7 @@ def bars(title, note, contestants, rows):
     width, left, bar, gap = 960, 330, 13, 16
     rows = [(n, {c: v for c, v in values.items() if v}) for n, values in rows]
     highest = max([v for _, values in rows for v in values.values()] + [2]) * 1.18
-    lowest = min([v for _, values in rows for v in values.values()] + [0.8]) * 0.9
+    lowest = min([v for _, values in rows for v in values.values()] + [1]) * 0.95
     px = lambda v: left + (width - left - 60) * log10(v / lowest) / log10(highest / lowest)
     key, y = legend(contestants, 50, width)
     body = [key, f'<text class="faint" x="20" y="{y + 20}">{escape(note)}</text>']
