@@ -225,44 +225,48 @@ impl Backlog {
     /// idle time.
     pub fn tend(&self, world: &impl World) {
         let mut last_work = world.now();
-        loop {
-            let before = self.tally.handed_over();
-            if self.round(world) {
-                last_work = world.now();
-            }
-            let progress = self.tally.handed_over() != before;
-            let now = world.now();
-            let mut state = self.state.lock();
-            let next = [state.next_try(), state.crew.watch_at()]
-                .into_iter()
-                .flatten()
-                .min();
-            let until = match next {
-                _ if state.news.is_some() => continue,
-                Some(at) if at <= now => {
-                    drop(state);
-                    if !progress {
-                        world.yield_now();
-                    }
-                    continue;
-                }
-                Some(at) => at,
-                None => {
-                    let (_, idle) = world.limits();
-                    if now.saturating_sub(last_work) >= idle {
-                        state.present = false;
-                        return;
-                    }
-                    last_work.saturating_add(idle)
-                }
-            };
-            state.asleep_until = Some(until);
-            let sampled = self.bell.sample();
-            drop(state);
-            let limit = (until != u64::MAX).then(|| Duration::from_nanos(until - now));
-            self.bell.wait(sampled, limit);
-            self.state.lock().asleep_until = None;
+        while self.tend_once(world, &mut last_work) {}
+    }
+
+    /// One round and the sleep after it. False: the thread has left.
+    fn tend_once(&self, world: &impl World, last_work: &mut u64) -> bool {
+        let before = self.tally.handed_over();
+        if self.round(world) {
+            *last_work = world.now();
         }
+        let progress = self.tally.handed_over() != before;
+        let now = world.now();
+        let mut state = self.state.lock();
+        let next = [state.next_try(), state.crew.watch_at()]
+            .into_iter()
+            .flatten()
+            .min();
+        let until = match next {
+            _ if state.news.is_some() => return true,
+            Some(at) if at <= now => {
+                drop(state);
+                if !progress {
+                    world.yield_now();
+                }
+                return true;
+            }
+            Some(at) => at,
+            None => {
+                let (_, idle) = world.limits();
+                if now.saturating_sub(*last_work) >= idle {
+                    state.present = false;
+                    return false;
+                }
+                last_work.saturating_add(idle)
+            }
+        };
+        state.asleep_until = Some(until);
+        let sampled = self.bell.sample();
+        drop(state);
+        let limit = (until != u64::MAX).then(|| Duration::from_nanos(until - now));
+        self.bell.wait(sampled, limit);
+        self.state.lock().asleep_until = None;
+        true
     }
 
     /// Nothing is kept and nothing is being handed over.

@@ -214,7 +214,7 @@ impl Muster {
         }
     }
 
-    fn joined(&self) {
+    pub fn joined(&self) {
         self.word.fetch_add(THREAD, Ordering::AcqRel);
     }
 
@@ -224,7 +224,7 @@ impl Muster {
 
     /// A thread without work wants to leave. False: it is needed, or its
     /// maker has not counted it yet.
-    fn leave(&self) -> bool {
+    pub fn leave(&self) -> bool {
         self.word
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
                 let threads = threads_of(word);

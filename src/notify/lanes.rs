@@ -463,6 +463,14 @@ impl State {
     }
 }
 
+#[cfg(test)]
+impl State {
+    /// No notice beyond the cap is remembered.
+    pub fn nothing_beyond(&self) -> bool {
+        self.beyond.is_empty()
+    }
+}
+
 fn face(id: LaneId, notice: &Notice) -> Face {
     (
         id,

@@ -34,6 +34,10 @@ mod send;
 mod tally;
 mod threads;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::ffi::c_void;
 use std::time::Duration;
