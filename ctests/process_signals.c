@@ -17,6 +17,7 @@ struct burst {
     struct ends ends;
     unsigned char data[12][4096];
     int file;
+    atomic_bool over;
 };
 static void burst_begin(struct burst *burst, long round)
 {
@@ -37,7 +38,7 @@ static void burst_end(struct burst *burst)
 static void *burst_feeder(void *argument)
 {
     struct burst *burst = argument;
-    while (!quiet_over) {
+    while (!burst->over) {
         unsigned char bytes[16] = {0};
         struct pollfd room = {.fd = burst->ends.writer, .events = POLLOUT};
         if (poll(&room, 1, 10) == 1 && readable_bytes(burst->ends.reader) < 64)
@@ -130,6 +131,7 @@ static void *sit_in_call(void *argument)
         CHECK(memcmp(&before, &after, sizeof(unsigned long)) == 0, "the signal mask changed");
         atomic_fetch_add(&quiet_calls, 1);
     }
+    burst->over = true;
     join_thread(feeder);
     shutdown(all.writer, SHUT_RDWR);
     shutdown(all.reader, SHUT_RDWR);
