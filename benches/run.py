@@ -33,6 +33,7 @@ def arguments():
     p.add_argument("--seconds", type=float, default=0, help="length of one run's window (0.2; quick: 0.1)")
     p.add_argument("--patience", type=float, default=-1,
                    help="seconds that may go into repeating runs disturbed by others (180; quick: 10)")
+    p.add_argument("--nice", type=int, default=0, help="run at this priority (negative: needs root); for a machine others use")
     p.add_argument("--json", help="write the results here (default: results/bench.json, for --quick in --programs)")
     p.add_argument("--no-report", action="store_true", help="leave BENCHMARKS.md and the plots alone")
     p.add_argument("--no-fio", action="store_true")
@@ -72,6 +73,7 @@ def verify_contestants(runner, directories, wanted_cells, say):
 
 def main():
     o = arguments()
+    os.nice(o.nice)
     say = Progress()
     pattern = re.compile(o.only)
     wanted = lambda name: pattern.search(name) is not None
@@ -97,6 +99,7 @@ def main():
             "without": places.missing,
             "when": time.strftime("%Y-%m-%d %H:%M:%S %z"),
             "quick": o.quick,
+            "nice": os.nice(0),
             "seconds": o.seconds,
         }
         probe = ["rw", "--seconds", "0.05", "--direct"] + cells.file_arguments(places.paths, cells.KINDS["direct-read"])

@@ -23,6 +23,8 @@ def disturbance(results):
     if share is None:
         return ""
     busy = f"during a run others used {share:.0%} of the CPUs (median)"
+    if results["nice"]:
+        busy += f", the benchmark ran at nice {results['nice']}"
     return busy + ("; load before: " + f"{results['machine']['load_at_start']:.2f}" +
                    ("; the machine was busy: take ratios of wall time with care, CPU figures hold better" if share > 0.1 else ""))
 
