@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
 import time
 
@@ -74,6 +75,7 @@ def verify_contestants(runner, directories, wanted_cells, say):
 def main():
     o = arguments()
     os.nice(o.nice)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was mounted or made in memory goes away then, too
     say = Progress()
     pattern = re.compile(o.only)
     wanted = lambda name: pattern.search(name) is not None
