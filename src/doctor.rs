@@ -28,7 +28,10 @@ struct Text {
 
 impl Text {
     const fn new() -> Text {
-        Text { bytes: [0; 3072], len: 0 }
+        Text {
+            bytes: [0; 3072],
+            len: 0,
+        }
     }
 
     fn write_to(&self, fd: i32) {
@@ -64,12 +67,17 @@ fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a str> {
     // SAFETY: buffer is writable for its length.
     let n = unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) };
     close(fd);
-    core::str::from_utf8(buffer.get(..usize::try_from(n).ok()?)?).ok().map(str::trim_end)
+    core::str::from_utf8(buffer.get(..usize::try_from(n).ok()?)?)
+        .ok()
+        .map(str::trim_end)
 }
 
 /// The value of `Name:` in the text of /proc/self/status.
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    status
+        .lines()
+        .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim)
 }
 
 fn c_variable(name: &CStr) -> Option<&'static CStr> {
@@ -90,7 +98,10 @@ fn exists(path: &CStr) -> bool {
 }
 
 fn limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
-    let mut r = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut r = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: r is a whole rlimit.
     (unsafe { libc::getrlimit(resource, &raw mut r) } == 0).then_some(r.rlim_cur)
 }
@@ -124,7 +135,10 @@ fn utsname() -> libc::utsname {
 fn text_of(chars: &[libc::c_char]) -> &str {
     // SAFETY: c_char and u8 have one size and alignment.
     let bytes = unsafe { core::slice::from_raw_parts(chars.as_ptr().cast::<u8>(), chars.len()) };
-    CStr::from_bytes_until_nul(bytes).ok().and_then(|c| c.to_str().ok()).unwrap_or("unknown")
+    CStr::from_bytes_until_nul(bytes)
+        .ok()
+        .and_then(|c| c.to_str().ok())
+        .unwrap_or("unknown")
 }
 
 /// What sort of container this looks like. Hints only: there is no sure sign.
@@ -148,18 +162,38 @@ fn container(version: &str) -> &'static str {
 fn cause(p: &Probe, sysctl: Option<&str>, seccomp: Option<&str>) -> (&'static str, &'static str) {
     let filtered = seccomp.is_some_and(|s| s != "0");
     match p.errno {
-        _ if p.signal == libc::SIGSYS => ("seccomp", "a seccomp filter kills the process that calls io_uring"),
+        _ if p.signal == libc::SIGSYS => (
+            "seccomp",
+            "a seccomp filter kills the process that calls io_uring",
+        ),
         _ if p.signal != 0 => ("unknown", "the process that tried io_uring was killed"),
-        libc::EPERM if sysctl == Some("2") => ("sysctl", "kernel.io_uring_disabled=2 refuses it to everybody"),
-        libc::EPERM if sysctl == Some("1") && !filtered => {
-            ("sysctl", "kernel.io_uring_disabled=1 refuses it to this user")
+        libc::EPERM if sysctl == Some("2") => (
+            "sysctl",
+            "kernel.io_uring_disabled=2 refuses it to everybody",
+        ),
+        libc::EPERM if sysctl == Some("1") && !filtered => (
+            "sysctl",
+            "kernel.io_uring_disabled=1 refuses it to this user",
+        ),
+        _ if filtered
+            && p.errno != libc::ENOMEM
+            && p.errno != libc::EMFILE
+            && p.errno != libc::ENFILE =>
+        {
+            (
+                "seccomp",
+                "a seccomp filter refuses it, as containers and service managers do",
+            )
         }
-        _ if filtered && p.errno != libc::ENOMEM && p.errno != libc::EMFILE && p.errno != libc::ENFILE => {
-            ("seccomp", "a seccomp filter refuses it, as containers and service managers do")
-        }
-        libc::EPERM | libc::EACCES => ("security_module", "a security module or an outer sandbox refuses it"),
+        libc::EPERM | libc::EACCES => (
+            "security_module",
+            "a security module or an outer sandbox refuses it",
+        ),
         libc::ENOSYS => ("kernel", "this kernel has no io_uring"),
-        libc::ENOMEM => ("memlock", "not enough memory may be locked (RLIMIT_MEMLOCK)"),
+        libc::ENOMEM => (
+            "memlock",
+            "not enough memory may be locked (RLIMIT_MEMLOCK)",
+        ),
         libc::EMFILE | libc::ENFILE => ("descriptors", "no descriptor is left (RLIMIT_NOFILE)"),
         _ => ("unknown", "the kernel refuses it"),
     }
@@ -170,7 +204,14 @@ fn wipe_on_fork() -> bool {
     // SAFETY: a page of our own, advised and unmapped; nobody else knows it.
     unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let page = libc::mmap(ptr::null_mut(), PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let page = libc::mmap(
+            ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            -1,
+            0,
+        );
         if page == libc::MAP_FAILED {
             return false;
         }
@@ -182,14 +223,25 @@ fn wipe_on_fork() -> bool {
 
 /// What serves without io_uring: nothing, for who insists on io_uring.
 fn fallback(wanted: Backend) -> &'static str {
-    if wanted == Backend::Uring { "none" } else { "threads" }
+    if wanted == Backend::Uring {
+        "none"
+    } else {
+        "threads"
+    }
 }
 
 /// Does this file gain capabilities when it is executed? Then the dynamic
 /// linker drops LD_PRELOAD. (A shell cannot ask this without extra tools.)
 fn has_capabilities(path: &CStr) -> bool {
     // SAFETY: two C strings; a null buffer of size 0 asks for the length only.
-    unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), ptr::null_mut(), 0) > 0 }
+    unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            c"security.capability".as_ptr(),
+            ptr::null_mut(),
+            0,
+        ) > 0
+    }
 }
 
 /// Writes what was found to `fd`, a `key=value` a line. Of the program named
@@ -202,49 +254,121 @@ pub(crate) fn report(fd: i32) -> i32 {
     let sysctl = read_file(c"/proc/sys/kernel/io_uring_disabled", &mut buffers.0);
     let status = read_file(c"/proc/self/status", &mut buffers.1);
     let seccomp = status.and_then(|s| field(s, "Seccomp"));
-    let queued = status.and_then(|s| field(s, "SigQ")).and_then(|s| s.split_once('/'));
-    let config::Config { backend: wanted, without, .. } = config::get();
+    let queued = status
+        .and_then(|s| field(s, "SigQ"))
+        .and_then(|s| s.split_once('/'));
+    let config::Config {
+        backend: wanted,
+        without,
+        ..
+    } = config::get();
 
     let p = probe();
     let (backend, (cause, reason)) = if wanted == Backend::Threads {
-        ("threads", ("requested", "AIO_SHIM_BACKEND=threads asks for it"))
+        (
+            "threads",
+            ("requested", "AIO_SHIM_BACKEND=threads asks for it"),
+        )
     } else if without.io_uring {
-        (fallback(wanted), ("switched_off", "AIO_SHIM_WITHOUT=io_uring"))
+        (
+            fallback(wanted),
+            ("switched_off", "AIO_SHIM_WITHOUT=io_uring"),
+        )
     } else if p.usable() {
         ("uring", ("none", "io_uring works"))
     } else {
         (fallback(wanted), cause(&p, sysctl, seccomp))
     };
-    let call = if p.stage == Stage::Enter { "io_uring_enter" } else { "io_uring_setup" };
+    let call = if p.stage == Stage::Enter {
+        "io_uring_enter"
+    } else {
+        "io_uring_setup"
+    };
     let number = |o: &mut Text, key: &str, value: Option<u64>| match value {
         Some(libc::RLIM_INFINITY) => writeln!(o, "{key}=unlimited"),
         Some(v) => writeln!(o, "{key}={v}"),
         None => writeln!(o, "{key}=unknown"),
     };
     let feature = |o: &mut Text, name: &str, found: bool, off: bool| {
-        writeln!(o, "feature.{name}={}", if off { "off" } else { yes_no(found) })
+        writeln!(
+            o,
+            "feature.{name}={}",
+            if off { "off" } else { yes_no(found) }
+        )
     };
     // Text::write_str cannot fail.
     let _ = writeln!(out, "version={}", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(out, "backend={backend}\ncause={cause}\nreason={reason}");
-    let _ = writeln!(out, "io_uring={}\nrefused_call={}", yes_no(p.usable()), if p.usable() { "none" } else { call });
-    let _ = writeln!(out, "errno={}\nerrno.number={}\nsignal={}", errno_name(p.errno), p.errno, p.signal);
-    let _ = writeln!(out, "kernel={}\nmachine={}", text_of(&uts.release), text_of(&uts.machine));
-    let _ = feature(&mut out, "defer_taskrun", p.defer_taskrun, without.defer_taskrun);
-    let _ = feature(&mut out, "single_issuer", p.single_issuer, without.single_issuer);
+    let _ = writeln!(
+        out,
+        "io_uring={}\nrefused_call={}",
+        yes_no(p.usable()),
+        if p.usable() { "none" } else { call }
+    );
+    let _ = writeln!(
+        out,
+        "errno={}\nerrno.number={}\nsignal={}",
+        errno_name(p.errno),
+        p.errno,
+        p.signal
+    );
+    let _ = writeln!(
+        out,
+        "kernel={}\nmachine={}",
+        text_of(&uts.release),
+        text_of(&uts.machine)
+    );
+    let _ = feature(
+        &mut out,
+        "defer_taskrun",
+        p.defer_taskrun,
+        without.defer_taskrun,
+    );
+    let _ = feature(
+        &mut out,
+        "single_issuer",
+        p.single_issuer,
+        without.single_issuer,
+    );
     let _ = feature(&mut out, "futex_wait", p.futex_wait, without.futex_wait);
-    let _ = feature(&mut out, "registered_ring", p.registered_ring, without.registered_ring);
+    let _ = feature(
+        &mut out,
+        "registered_ring",
+        p.registered_ring,
+        without.registered_ring,
+    );
     let _ = feature(&mut out, "ext_arg", p.ext_arg, without.ext_arg);
-    let _ = feature(&mut out, "wipe_on_fork", wipe_on_fork(), without.wipe_on_fork);
+    let _ = feature(
+        &mut out,
+        "wipe_on_fork",
+        wipe_on_fork(),
+        without.wipe_on_fork,
+    );
     let _ = number(&mut out, "sigpending.limit", limit(libc::RLIMIT_SIGPENDING));
-    let _ = number(&mut out, "sigpending.used", queued.and_then(|(used, _)| used.parse().ok()));
+    let _ = number(
+        &mut out,
+        "sigpending.used",
+        queued.and_then(|(used, _)| used.parse().ok()),
+    );
     let _ = number(&mut out, "memlock.limit", limit(libc::RLIMIT_MEMLOCK));
     let _ = writeln!(out, "seccomp={}", seccomp.unwrap_or("unknown"));
-    let missing = if status.is_some() { "absent" } else { "unknown" };
-    let _ = writeln!(out, "sysctl.io_uring_disabled={}", sysctl.unwrap_or(missing));
+    let missing = if status.is_some() {
+        "absent"
+    } else {
+        "unknown"
+    };
+    let _ = writeln!(
+        out,
+        "sysctl.io_uring_disabled={}",
+        sysctl.unwrap_or(missing)
+    );
     let _ = writeln!(out, "container={}", container(text_of(&uts.version)));
     if let Some(program) = c_variable(c"AIO_SHIM_DOCTOR_PROGRAM") {
-        let _ = writeln!(out, "program.capabilities={}", yes_no(has_capabilities(program)));
+        let _ = writeln!(
+            out,
+            "program.capabilities={}",
+            yes_no(has_capabilities(program))
+        );
     }
     out.write_to(fd);
     match backend {

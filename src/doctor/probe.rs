@@ -112,10 +112,20 @@ struct RingFd {
 /// io_uring_setup with `flags`; the descriptor and the features, or errno.
 fn setup(flags: u32) -> Result<(i32, u32), i32> {
     let flags = flags | SETUP_CQSIZE | SETUP_CLAMP;
-    let mut p = Params { entries: [0, COMPLETIONS], flags, sq_thread: [0; 2], features: 0, rest: [0; 24] };
+    let mut p = Params {
+        entries: [0, COMPLETIONS],
+        flags,
+        sq_thread: [0; 2],
+        features: 0,
+        rest: [0; 24],
+    };
     // SAFETY: p is a whole io_uring_params (size asserted above) and outlives the call.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, &raw mut p) };
-    if fd < 0 { Err(errno()) } else { Ok((fd as i32, p.features)) }
+    if fd < 0 {
+        Err(errno())
+    } else {
+        Ok((fd as i32, p.features))
+    }
 }
 
 pub(super) fn close(fd: i32) {
@@ -170,14 +180,43 @@ fn ask(out: *mut Probe) {
     }
     p.stage = Stage::Register;
     put(&p);
-    let mut ops =
-        Operations { last: 0, len: 0, reserved: [0; 7], ops: [Op { op: 0, reserved: 0, flags: 0, reserved2: 0 }; 256] };
+    let mut ops = Operations {
+        last: 0,
+        len: 0,
+        reserved: [0; 7],
+        ops: [Op {
+            op: 0,
+            reserved: 0,
+            flags: 0,
+            reserved2: 0,
+        }; 256],
+    };
     // SAFETY: ops is a zeroed io_uring_probe with room for 256 operations, as said in the last argument.
-    let r = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_PROBE, &raw mut ops, 256) };
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            fd,
+            REGISTER_PROBE,
+            &raw mut ops,
+            256,
+        )
+    };
     p.futex_wait = r >= 0 && ops.ops[OP_FUTEX_WAIT].flags & OP_SUPPORTED != 0;
-    let mut update = RingFd { offset: u32::MAX, reserved: 0, data: fd as u64 };
+    let mut update = RingFd {
+        offset: u32::MAX,
+        reserved: 0,
+        data: fd as u64,
+    };
     // SAFETY: update is one io_uring_rsrc_update, as said in the last argument.
-    let r = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut update, 1) };
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            fd,
+            REGISTER_RING_FDS,
+            &raw mut update,
+            1,
+        )
+    };
     p.registered_ring = r == 1;
     close(fd);
     p.single_issuer = accepts(SETUP_SINGLE_ISSUER);
@@ -201,16 +240,30 @@ pub(crate) fn probe() -> Probe {
         )
     };
     if page == libc::MAP_FAILED {
-        return Probe { errno: libc::ENOMEM, ..Probe::EMPTY };
+        return Probe {
+            errno: libc::ENOMEM,
+            ..Probe::EMPTY
+        };
     }
     let shared = page.cast::<Probe>();
     // SAFETY: clone with no flags is fork without an exit signal; the child
     // makes system calls only (ask), touches no libc state and ends by exit_group.
     let child = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     if child == 0 {
-        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
         // SAFETY: plain system calls of the child; a killed child leaves no core file.
-        unsafe { libc::syscall(libc::SYS_prlimit64, 0, libc::RLIMIT_CORE, &raw const none, 0) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_prlimit64,
+                0,
+                libc::RLIMIT_CORE,
+                &raw const none,
+                0,
+            )
+        };
         ask(shared);
         // SAFETY: ends the child without running anything of the program.
         unsafe { libc::syscall(libc::SYS_exit_group, 0) };
@@ -219,7 +272,9 @@ pub(crate) fn probe() -> Probe {
     if child > 0 {
         let mut status = 0;
         // SAFETY: waits for our own child only; __WALL because it has no exit signal.
-        while unsafe { libc::waitpid(child as i32, &raw mut status, libc::__WALL) } < 0 && errno() == libc::EINTR {}
+        while unsafe { libc::waitpid(child as i32, &raw mut status, libc::__WALL) } < 0
+            && errno() == libc::EINTR
+        {}
         if libc::WIFSIGNALED(status) {
             signal = libc::WTERMSIG(status);
         }

@@ -39,7 +39,7 @@ struct Fake {
     /// What was handed over, in order. Not loom's lock: the protocol itself
     /// has to keep deliverers of one lane apart, which `busy` checks.
     taken: PlainMutex<Vec<(i32, usize)>>,
-    busy: AtomicUsize,
+    busy: [AtomicUsize; 2],
     clock: PlainU64,
     /// How often a notifier can be made before that fails; then what is made.
     makes: AtomicUsize,
@@ -53,12 +53,16 @@ impl Fake {
         Fake {
             room: AtomicUsize::new(room),
             taken: PlainMutex::new(Vec::new()),
-            busy: AtomicUsize::new(0),
+            busy: [AtomicUsize::new(0), AtomicUsize::new(0)],
             clock: PlainU64::new(1),
             makes: AtomicUsize::new(makes),
             made: PlainMutex::new(VecDeque::new()),
             enough,
         }
+    }
+
+    fn make_room(&self, count: usize) {
+        self.room.fetch_add(count, Ordering::AcqRel);
     }
 
     fn values(&self, signo: i32) -> Vec<usize> {
@@ -83,26 +87,24 @@ impl World for Fake {
         entries: &[Option<Waiting>],
         done: &mut [Done],
     ) -> (usize, Option<Hold>) {
-        assert_eq!(
-            self.busy.fetch_add(1, Ordering::AcqRel),
-            0,
-            "two deliverers"
-        );
+        let lane = usize::from(entries[0].is_some_and(|entry| entry.notice.signo == 41));
+        let already = self.busy[lane].fetch_add(1, Ordering::AcqRel);
+        assert_eq!(already, 0, "two deliverers of one lane");
         let mut count = 0;
         let mut hold = None;
         for entry in entries.iter().flatten() {
-            let room = self.room.load(Ordering::Acquire);
-            if room == 0 {
+            let one = |room: usize| room.checked_sub(1);
+            let ordering = Ordering::AcqRel;
+            if self.room.fetch_update(ordering, ordering, one).is_err() {
                 hold = Some(Hold::SignalQueue);
                 break;
             }
-            self.room.store(room - 1, Ordering::Release);
             let mut taken = self.taken.lock().unwrap();
             taken.push((entry.notice.signo, entry.notice.value));
             done[count] = Done::Sent;
             count += 1;
         }
-        self.busy.fetch_sub(1, Ordering::AcqRel);
+        self.busy[lane].fetch_sub(1, Ordering::AcqRel);
         (count, hold)
     }
     fn start_notifier(&self) -> bool {
@@ -148,9 +150,8 @@ fn finish(backlog: &Backlog, fake: &Fake) {
 }
 
 fn model(body: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(body);
+    // Every interleaving, without a bound.
+    loom::model::Builder::new().check(body);
 }
 
 /// Two threads post the same signal, with room for one.
@@ -197,6 +198,35 @@ fn loom_the_notifier_leaves_while_one_posts() {
         finish(&backlog, &fake);
         assert_eq!(fake.values(40), [1]);
         assert_eq!(fake.values(41), [2, 3, 4, 5, 6]);
+    });
+}
+
+/// Two threads and the notifier, while the program makes room one by one.
+#[test]
+fn loom_room_appears_meanwhile() {
+    model(|| {
+        let backlog = Arc::new(Backlog::new());
+        let fake = Arc::new(Fake::new(0, 4, 0));
+        backlog.post(&*fake, &[notice(40, 1)]);
+        assert_eq!(fake.made.lock().unwrap().pop_front(), Some(()));
+        let notifier = {
+            let (backlog, fake) = (backlog.clone(), fake.clone());
+            thread::spawn(move || backlog.tend(&*fake))
+        };
+        let other = {
+            let (backlog, fake) = (backlog.clone(), fake.clone());
+            thread::spawn(move || backlog.post(&*fake, &[notice(40, 11), notice(41, 12)]))
+        };
+        fake.make_room(1);
+        backlog.post(&*fake, &[notice(41, 2)]);
+        fake.make_room(3);
+        other.join().unwrap();
+        notifier.join().unwrap();
+        finish(&backlog, &fake);
+        assert_eq!(fake.values(40), [1, 11]);
+        let mut second = fake.values(41);
+        second.sort_unstable();
+        assert_eq!(second, [2, 12]);
     });
 }
 

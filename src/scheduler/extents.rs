@@ -11,21 +11,22 @@
 //! asks again and finds what is still older. The watched one is the newest
 //! conflict, as a rule the last to end, so asking again is rare.
 //!
-//! Ranges are kept apart by direction and by length, in steps of four: among
-//! ranges of similar length, where one starts almost tells whether it overlaps.
+//! Ranges are kept apart by direction, and by length in coarse steps: where a
+//! range starts then tells nearly whether it overlaps, and a few enormous ones
+//! do not make every search look at all the small ones before them.
 //!
 //! While no write of a file is outstanding its reads are only listed. The next
 //! write maps them, each at most once in its life.
 
 use super::slab::NIL;
 use super::table::{Chain, Keeper, List, Table};
-use super::tree::{Forest, Found, Search};
+use super::tree::{Forest, Found, Search, Tree};
 
 /// What a file knows of its outstanding ranges.
 pub(super) struct Overlap {
     unmapped: List,
-    /// Class and root of each tree that is not empty.
-    trees: Vec<(u8, u32)>,
+    /// Each tree that is not empty, with its class.
+    trees: Vec<(u8, Tree)>,
     writes: usize,
 }
 
@@ -42,7 +43,7 @@ impl Overlap {
 /// Reads have even classes, writes odd ones.
 fn class(start: u64, end: u64, writes: bool) -> u8 {
     let bits = u64::BITS - (end - start).leading_zeros();
-    (bits.div_ceil(2) as u8) << 1 | u8::from(writes)
+    (bits.div_ceil(8) as u8) << 1 | u8::from(writes)
 }
 
 fn is_writes(class: u8) -> bool {
@@ -99,9 +100,9 @@ impl Extents {
             before: request.number(),
         };
         let mut found = Found::nothing();
-        for &(class, root) in &file.trees {
+        for &(class, tree) in &file.trees {
             if writes || is_writes(class) {
-                self.forest.newest(root, &search, &mut found);
+                self.forest.newest(tree, &search, &mut found);
             }
         }
         let Some(conflict) = found.request() else {
@@ -124,7 +125,7 @@ impl Extents {
     ) -> List {
         match table[index].keeper {
             Keeper::Unmapped => table.unlink(&mut file.unmapped, Chain::Peer, index),
-            Keeper::Extent(node) => self.unmap(table, file, index, node),
+            Keeper::Mapped => self.unmap(table, file, index),
             _ => {}
         }
         std::mem::replace(&mut table[index].watchers, List::EMPTY)
@@ -141,22 +142,18 @@ impl Extents {
             return;
         };
         let class = class(start, end, writes);
-        let place = file
-            .trees
-            .iter()
-            .position(|&(each, _)| each == class)
-            .unwrap_or_else(|| {
-                file.trees.push((class, NIL));
-                file.trees.len() - 1
-            });
-        let root = &mut file.trees[place].1;
-        let node = self
-            .forest
-            .insert(root, (start, end), request.number(), index);
-        request.keeper = Keeper::Extent(node);
+        let known = file.trees.iter().position(|&(each, _)| each == class);
+        let place = known.unwrap_or_else(|| {
+            file.trees.push((class, Tree::EMPTY));
+            file.trees.len() - 1
+        });
+        let tree = &mut file.trees[place].1;
+        self.forest
+            .insert(tree, (start, end), request.number(), index);
+        request.keeper = Keeper::Mapped;
     }
 
-    fn unmap<T>(&mut self, table: &mut Table<T>, file: &mut Overlap, index: u32, node: u32) {
+    fn unmap<T>(&mut self, table: &mut Table<T>, file: &mut Overlap, index: u32) {
         let watched = table[index].watched;
         if watched != NIL {
             let mut watchers = table[watched].watchers;
@@ -169,8 +166,10 @@ impl Extents {
         file.writes -= usize::from(writes);
         let class = class(start, end, writes);
         if let Some(place) = file.trees.iter().position(|&(each, _)| each == class) {
-            self.forest.remove(&mut file.trees[place].1, node);
-            if file.trees[place].1 == NIL {
+            let tree = &mut file.trees[place].1;
+            self.forest
+                .remove(tree, (start, end), table[index].number());
+            if tree.is_empty() {
                 file.trees.swap_remove(place);
             }
         }

@@ -358,6 +358,11 @@ impl<T> Scheduler<T> {
         self.files.forget(FileKey::Descriptor(descriptor));
     }
 
+    /// Every live request, in no order.
+    pub fn handles(&self) -> Vec<Handle> {
+        self.table.indexes().map(Handle).collect()
+    }
+
     /// Whether the handle names a live request.
     pub fn live(&self, handle: Handle) -> bool {
         self.table.get(handle.0).is_some()

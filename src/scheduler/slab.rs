@@ -120,6 +120,19 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Every index in use.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = u32> + '_ {
+        self.chunks.iter().enumerate().flat_map(|(number, chunk)| {
+            let used = |slot: &Slot<T>| matches!(slot, Slot::Used(_));
+            chunk
+                .slots
+                .iter()
+                .enumerate()
+                .filter(move |(_, slot)| used(slot))
+                .map(move |(within, _)| (number * CHUNK + within) as u32)
+        })
+    }
+
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         let (number, within) = split(index);
         match self.chunks.get(number as usize)?.slots.get(within)? {

@@ -56,8 +56,8 @@ pub(super) enum Keeper {
     None,
     /// A read of a file without outstanding writes, merely listed there.
     Unmapped,
-    /// The extents of the file; the node in its tree.
-    Extent(u32),
+    /// The extents of the file.
+    Mapped,
     /// The fsync barrier of the file.
     Barrier,
     /// A lane, by its number.

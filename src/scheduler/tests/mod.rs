@@ -1,5 +1,6 @@
 //! The scheduler as a whole.
 
+mod cost;
 mod model;
 mod property;
 

@@ -1,0 +1,67 @@
+//! Proves the layout of <aio.h>, compiles the C part, generates the header
+//! and tells the linker what kind of library this is.
+
+use std::{env, fs, path::Path};
+
+fn main() {
+    println!("cargo:rerun-if-changed=src");
+    println!("cargo:rerun-if-changed=cbindgen.toml");
+    println!("cargo:rerun-if-changed=include/aio_shim.h");
+    println!("cargo:rerun-if-env-changed=AIO_SHIM_WRITE_HEADER");
+
+    cc::Build::new()
+        .file("src/c/layout.c")
+        .std("c11")
+        .warnings(true)
+        .compile("aio_shim_layout");
+    cc::Build::new()
+        .file("src/c/cancellable.c")
+        .std("gnu11")
+        // The unwinder must find its way through this frame.
+        .flag("-fexceptions")
+        .flag("-fasynchronous-unwind-tables")
+        .warnings(true)
+        .extra_warnings(true)
+        .compile("aio_shim_c");
+
+    for argument in [
+        "-Wl,-soname,libaio_shim.so.0",
+        // Threads run in it: it may never be unmapped.
+        "-Wl,-z,nodelete",
+        "-Wl,-z,now",
+        "-Wl,-z,relro",
+    ] {
+        println!("cargo:rustc-cdylib-link-arg={argument}");
+    }
+
+    header();
+}
+
+/// Writes include/aio_shim.h when asked to, otherwise warns when it is stale.
+fn header() {
+    let root = env::var("CARGO_MANIFEST_DIR").unwrap();
+    let config = cbindgen::Config::from_file(Path::new(&root).join("cbindgen.toml")).unwrap();
+    let builder = ["src/abi.rs", "src/notify/notice.rs", "src/exports/posix.rs", "src/exports/extensions.rs"]
+        .iter()
+        .fold(cbindgen::Builder::new().with_config(config), |builder, file| {
+            builder.with_src(Path::new(&root).join(file))
+        });
+    let bindings = match builder.generate() {
+        Ok(bindings) => bindings,
+        // While a source file does not parse, the compiler says it better.
+        Err(error) => return println!("cargo:warning=header not generated: {error}"),
+    };
+    let mut fresh = Vec::new();
+    bindings.write(&mut fresh);
+    let path = Path::new(&root).join("include/aio_shim.h");
+    let committed = fs::read(&path).unwrap_or_default();
+    if committed == fresh {
+        return;
+    }
+    if env::var_os("AIO_SHIM_WRITE_HEADER").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, fresh).unwrap();
+    } else {
+        println!("cargo:warning=include/aio_shim.h is stale: run `make header`");
+    }
+}

@@ -1,0 +1,41 @@
+/* The waits that are cancellation points (POSIX: aio_suspend, close).
+ *
+ * Written in C because pthread_cleanup_push is a macro of C, and because a
+ * cancelled thread unwinds from inside the system call: this frame is the
+ * only one with something to undo, and the Rust frames above it have nothing
+ * to drop. Async-signal-safe: glibc's pthread_setcanceltype only touches the
+ * thread's own descriptor.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static void leave(void *waiters)
+{
+    __atomic_fetch_sub((uint32_t *)waiters, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Sleeps while *word == expected until the absolute CLOCK_MONOTONIC time
+ * `until` (NULL: without limit). *waiters was raised by the caller and is
+ * lowered here, also when the thread is cancelled. Returns 0 or an errno. */
+int aio_shim_cancellable_wait(uint32_t *word, uint32_t expected,
+                              const struct timespec *until, uint32_t *waiters)
+{
+    int type, saved = errno, answer = 0;
+
+    pthread_cleanup_push(leave, waiters);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
+                until, NULL, FUTEX_BITSET_MATCH_ANY) != 0)
+        answer = errno;
+    pthread_setcanceltype(type, NULL);
+    pthread_cleanup_pop(1);
+    errno = saved;
+    return answer;
+}

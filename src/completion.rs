@@ -1,0 +1,119 @@
+//! The one way out of a request: its result, its waiters, its notification.
+//!
+//! Who comes in: whoever carried the request out (ring, worker, engine, or
+//! the inline lane). What must hold, in this order: what notification needs
+//! is copied; the counters are lowered; value and code are published; then
+//! nothing of the control block is touched; waiters wake; the notifier gets
+//! the copy. Waiters of a batch are woken once each, before any of its
+//! notifications is posted.
+
+use std::ffi::c_int;
+
+use crate::abi::Aiocb;
+use crate::notify::{Notice, Origin};
+use crate::process::Runtime;
+use crate::request::{self, Outcome};
+use crate::stats::Lane;
+use crate::wait::Wakes;
+
+/// Completions that are published and whose wakes and notifications are due.
+pub struct Batch {
+    wakes: Wakes,
+    notices: Vec<Notice>,
+}
+
+/// Notices collected before they are handed over.
+const NOTICES: usize = 64;
+
+impl Batch {
+    pub const fn new() -> Self {
+        Batch {
+            wakes: Wakes::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// Publishes the result of a request.
+    ///
+    /// # Safety
+    /// `cb` is in progress and owned by the caller, who gives it up here.
+    pub unsafe fn complete(
+        &mut self,
+        runtime: &'static Runtime,
+        cb: Aiocb,
+        outcome: Outcome,
+        lane: Lane,
+    ) {
+        // SAFETY: in progress, so the members are valid and still; `publish`
+        // is the last access.
+        let mark = unsafe {
+            let notice = Notice::read(cb.sigevent(), Origin::Request).unwrap_or(None);
+            let progress = request::progress(cb);
+            let fildes = cb.members().fildes;
+            runtime
+                .load
+                .remove(fildes, progress.file_slot, progress.kind);
+            runtime.stats.complete(cb, progress.kind, lane, outcome);
+            runtime.collector.complete(cb);
+            if let Some(notice) = notice {
+                self.notices.push(notice);
+            }
+            request::publish(cb, outcome)
+        };
+        self.wakes.add(mark);
+        if self.notices.len() >= NOTICES {
+            self.flush(runtime);
+        }
+    }
+
+    /// Posts the notification of a list, after those of its elements.
+    pub fn notify(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// Wakes the waiters and hands over the notifications.
+    pub fn flush(&mut self, runtime: &'static Runtime) {
+        self.wakes.flush(&runtime.slots);
+        runtime.collector.flush();
+        if !self.notices.is_empty() {
+            runtime.notifier.post_batch(&mut self.notices);
+            self.notices.clear();
+            self.notices.shrink_to(NOTICES);
+        }
+    }
+}
+
+/// Publishes the result of a request that was carried out, or refused, in
+/// the submitting thread: it asks for no notification.
+///
+/// # Safety
+/// `cb` is claimed by the caller and was never handed over.
+pub unsafe fn complete_inline(runtime: &'static Runtime, cb: Aiocb, outcome: Outcome, lane: Lane) {
+    // SAFETY: by contract.
+    let mark = unsafe {
+        runtime
+            .stats
+            .complete(cb, request::progress(cb).kind, lane, outcome);
+        runtime.collector.complete(cb);
+        request::publish(cb, outcome)
+    };
+    if mark != 0 {
+        let mut wakes = Wakes::new();
+        wakes.add(mark);
+        wakes.flush(&runtime.slots);
+    }
+    runtime.collector.flush();
+}
+
+/// Gives a claimed request back to the program with the error its submission
+/// returns. Nobody is notified; who already waits for it wakes.
+///
+/// # Safety
+/// `cb` is claimed by the caller and was never handed over.
+pub unsafe fn refuse_claimed(runtime: &'static Runtime, cb: Aiocb, error: c_int) {
+    // SAFETY: by contract.
+    let mark = unsafe { request::publish(cb, Err(error)) };
+    let mut wakes = Wakes::new();
+    wakes.add(mark);
+    wakes.flush(&runtime.slots);
+}

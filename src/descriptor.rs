@@ -1,0 +1,198 @@
+//! What a descriptor is: asked of the kernel by the engine, remembered as a
+//! hint for the inline lane.
+//!
+//! Who comes in: the engine, once per descriptor and batch ([`Nature::of`]),
+//! and submissions, which look up a [`Hint`]. What must hold: the engine
+//! never relies on a hint, and a wrong hint can cost time but never a wrong
+//! result.
+
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+
+use crate::load;
+use crate::scheduler::FileKey;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sys;
+
+/// How requests on a descriptor are carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// A file of a disk, through the page cache.
+    Buffered,
+    /// A file opened with O_DIRECT.
+    Direct,
+    /// A file that is memory: tmpfs, ramfs, memfd.
+    Memory,
+    /// Seeks, but is neither: a character device such as /dev/zero.
+    Device,
+    /// Cannot seek: pipe, FIFO, socket, terminal, eventfd…
+    Stream,
+}
+
+/// What the engine knows of a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub struct Nature {
+    pub class: Class,
+    pub key: FileKey,
+    pub append: bool,
+    pub nonblocking: bool,
+    /// The size at the time of asking: what an append lies behind.
+    pub size: u64,
+    pub file_slot: u16,
+}
+
+const TMPFS: i64 = 0x0102_1994;
+const RAMFS: i64 = 0x8584_58f6;
+
+impl Nature {
+    /// Asks the kernel. Err: EBADF.
+    pub fn of(fildes: c_int) -> Result<Nature, c_int> {
+        let mut stat = MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: `stat` is writable for a whole struct stat.
+        if unsafe { libc::fstat(fildes, stat.as_mut_ptr()) } != 0 {
+            return Err(sys::errno());
+        }
+        // SAFETY: fstat succeeded and filled it.
+        let stat = unsafe { stat.assume_init() };
+        // SAFETY: F_GETFL takes no argument.
+        let flags = unsafe { libc::fcntl(fildes, libc::F_GETFL) };
+        if flags < 0 {
+            return Err(sys::errno());
+        }
+        let inode = FileKey::Inode {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+        };
+        let (class, key) = match stat.st_mode & libc::S_IFMT {
+            libc::S_IFREG if is_memory(fildes) => (Class::Memory, inode),
+            libc::S_IFREG | libc::S_IFBLK if flags & libc::O_DIRECT != 0 => (Class::Direct, inode),
+            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => (Class::Buffered, inode),
+            libc::S_IFIFO | libc::S_IFSOCK => (Class::Stream, inode),
+            // Character devices, and descriptors of the kernel that all share
+            // one anonymous inode: known by their number only.
+            // SAFETY: lseek moves nothing with offset 0 from the position.
+            _ if unsafe { libc::lseek(fildes, 0, libc::SEEK_CUR) } >= 0
+                && stat.st_mode & libc::S_IFMT == libc::S_IFCHR =>
+            {
+                (Class::Device, FileKey::Descriptor(fildes))
+            }
+            _ => (Class::Stream, FileKey::Descriptor(fildes)),
+        };
+        Ok(Nature {
+            class,
+            key,
+            append: flags & libc::O_APPEND != 0,
+            nonblocking: flags & libc::O_NONBLOCK != 0,
+            size: stat.st_size as u64,
+            file_slot: match class {
+                Class::Buffered | Class::Memory | Class::Direct => {
+                    load::file_slot(stat.st_dev, stat.st_ino)
+                }
+                _ => 0,
+            },
+        })
+    }
+
+    /// Does the offset count?
+    pub fn seeks(&self) -> bool {
+        self.class != Class::Stream
+    }
+
+    fn hint(&self) -> Hint {
+        let inline = match self.class {
+            Class::Buffered => Inline::CacheReads,
+            Class::Memory if !self.append => Inline::Memory,
+            Class::Memory => Inline::CacheReads,
+            _ => Inline::Never,
+        };
+        Hint {
+            inline,
+            file_slot: self.file_slot,
+        }
+    }
+}
+
+fn is_memory(fildes: c_int) -> bool {
+    let mut statfs = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `statfs` is writable for a whole struct statfs, read on success.
+    unsafe {
+        libc::fstatfs(fildes, statfs.as_mut_ptr()) == 0
+            && matches!(statfs.assume_init().f_type as i64, TMPFS | RAMFS)
+    }
+}
+
+/// What the inline lane may try on a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Inline {
+    Never = 1,
+    /// Reads with RWF_NOWAIT.
+    CacheReads = 2,
+    /// Plain reads and writes: they cannot wait for a disk.
+    Memory = 3,
+}
+
+/// What is remembered of a descriptor number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hint {
+    pub inline: Inline,
+    pub file_slot: u16,
+}
+
+const HINTS: usize = 1024;
+
+/// Hints by descriptor number. All zero: nothing is known.
+pub struct Hints([AtomicU64; HINTS]);
+
+impl Hints {
+    fn place(&self, fildes: c_int) -> &AtomicU64 {
+        &self.0[fildes as usize % HINTS]
+    }
+
+    /// The hint for `fildes`; asks the kernel when there is none. None for a
+    /// bad descriptor. Keeps errno.
+    pub fn get(&self, fildes: c_int) -> Option<Hint> {
+        let word = self.place(fildes).load(Ordering::Relaxed);
+        if word >> 32 == fildes as u32 as u64 && word & 0xff != 0 {
+            return Some(Hint {
+                inline: match word & 0xff {
+                    2 => Inline::CacheReads,
+                    3 => Inline::Memory,
+                    _ => Inline::Never,
+                },
+                file_slot: (word >> 8) as u16,
+            });
+        }
+        let _errno = sys::KeepErrno::new();
+        let nature = Nature::of(fildes).ok()?;
+        self.learn(fildes, &nature);
+        Some(nature.hint())
+    }
+
+    /// Remembers what the engine, or a first look, found.
+    pub fn learn(&self, fildes: c_int, nature: &Nature) {
+        let hint = nature.hint();
+        let word =
+            u64::from(fildes as u32) << 32 | u64::from(hint.file_slot) << 8 | hint.inline as u64;
+        let place = self.place(fildes);
+        if place.load(Ordering::Relaxed) != word {
+            place.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// These numbers are being closed.
+    pub fn forget_range(&self, first: c_int, last: c_int) {
+        let span = (last as i64 - first as i64 + 1).clamp(0, HINTS as i64);
+        for step in 0..span {
+            self.forget((first as i64 + step) as c_int);
+        }
+    }
+
+    /// The number is being closed.
+    pub fn forget(&self, fildes: c_int) {
+        let place = self.place(fildes);
+        if place.load(Ordering::Relaxed) != 0 {
+            place.store(0, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Taking over what was submitted, in call order.
+//!
+//! Who comes in: the chain of the intake, oldest first: requests, and the
+//! messages of threads that wait for an answer. What must hold: a request
+//! gets its place in the order before the next one is looked at; what a
+//! descriptor is, is asked of the kernel once per batch, since the program
+//! may have changed it without our knowing.
+
+use std::ffi::c_int;
+
+use super::{Engine, NO_PIN, Place, Request};
+use crate::abi::{Aiocb, Members, TRANSFER_MAX};
+use crate::descriptor::Nature;
+use crate::message::{Message, Question};
+use crate::notify::{Notice, Origin};
+use crate::process::Runtime;
+use crate::request::{self, Kind};
+use crate::scheduler::{Direction, Operation, Submission};
+use crate::stats::Lane;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// What descriptors are, remembered for one batch.
+pub struct Natures {
+    batch: u64,
+    known: [(u64, c_int, Result<Nature, c_int>); 64],
+}
+
+impl Natures {
+    pub fn new() -> Self {
+        Natures {
+            batch: 1,
+            known: [(0, 0, Err(libc::EBADF)); 64],
+        }
+    }
+
+    /// Forgets everything: a new batch, or a descriptor changed hands.
+    pub fn forget(&mut self) {
+        self.batch += 1;
+    }
+
+    pub fn of(&mut self, runtime: &Runtime, fildes: c_int) -> Result<Nature, c_int> {
+        let place = &mut self.known[fildes as usize % 64];
+        if place.0 != self.batch || place.1 != fildes {
+            *place = (self.batch, fildes, Nature::of(fildes));
+            if let Ok(nature) = &place.2 {
+                runtime.hints.learn(fildes, nature);
+            }
+        }
+        place.2
+    }
+}
+
+/// The link word of a node of the intake.
+fn link<'a>(word: u64) -> &'a AtomicU64 {
+    // SAFETY: taken from the intake: a message whose thread waits, or a
+    // control block in progress, both valid.
+    unsafe {
+        match Message::from_word(word) {
+            Some(message) => message.link(),
+            None => match Aiocb::from_word(word) {
+                Some(cb) => cb.link(),
+                // Only non-null aligned addresses are ever pushed.
+                None => std::process::abort(),
+            },
+        }
+    }
+}
+
+impl Engine {
+    /// Takes over everything on the intake. True if there was something.
+    pub(super) fn take_intake(&mut self, runtime: &'static Runtime) -> bool {
+        if runtime.intake.is_empty() {
+            return false;
+        }
+        self.natures.forget();
+        runtime.intake.take().drain(link, |word| {
+            // SAFETY: as in `link`; a message is answered at most once, here
+            // or by the closing it becomes.
+            match unsafe { Message::from_word(word) } {
+                Some(message) => self.answer(runtime, message),
+                None => {
+                    if let Some(cb) = Aiocb::from_word(word) {
+                        self.accept(runtime, cb);
+                    }
+                }
+            }
+        });
+        true
+    }
+
+    fn answer(&mut self, runtime: &'static Runtime, message: &'static Message) {
+        match message.question {
+            Question::Cancel { fildes, one } => {
+                let verdict = self.cancel(runtime, fildes, one);
+                self.batch.flush(runtime);
+                message.reply(verdict as u32);
+            }
+            Question::Close { first, last } => self.close(runtime, first, last, message),
+            Question::Notify { event } => {
+                // SAFETY: the asking thread keeps its sigevent until the reply.
+                if let Ok(Some(notice)) = unsafe { Notice::read(event, Origin::List) } {
+                    self.batch.notify(notice);
+                    self.batch.flush(runtime);
+                }
+                message.reply(0);
+            }
+        }
+    }
+
+    fn accept(&mut self, runtime: &'static Runtime, cb: Aiocb) {
+        // SAFETY: from the intake: in progress, and ours from here on.
+        let (progress, members) = unsafe { (request::progress(cb), cb.members()) };
+        let group = self.join_group(cb, progress.place);
+        let fildes = members.fildes;
+        self.highest = self.highest.max(fildes);
+        let submission = self
+            .natures
+            .of(runtime, fildes)
+            .and_then(|nature| Ok((operation(progress.kind, &members, &nature)?, nature)));
+        match submission {
+            Ok((operation, nature)) => {
+                let handle = self.scheduler.submit(
+                    Submission {
+                        file: nature.key,
+                        descriptor: fildes,
+                        operation,
+                        priority: members.priority.clamp(0, 20) as u8,
+                    },
+                    Request {
+                        cb,
+                        fildes,
+                        group,
+                        done: 0,
+                        ticket: 0,
+                        pin: NO_PIN,
+                        class: nature.class,
+                        place: Place::Scheduler,
+                        nonblocking: nature.nonblocking,
+                        begun: false,
+                        closing: false,
+                    },
+                );
+                // Where aio_cancel finds it again.
+                // SAFETY: in progress and ours.
+                unsafe { cb.link() }.store(u64::from(handle.as_u32()) + 1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                // SAFETY: in progress and ours; given up here.
+                unsafe { self.batch.complete(runtime, cb, Err(error), Lane::Engine) };
+                if group != super::NONE {
+                    self.leave_group(group);
+                }
+            }
+        }
+        self.seal_group(progress.place);
+    }
+}
+
+/// What a request means for the order.
+fn operation(kind: Kind, members: &Members, nature: &Nature) -> Result<Operation, c_int> {
+    if kind.is_sync() {
+        // fsync of what cannot seek fails at once and orders nothing.
+        return Ok(if nature.seeks() {
+            Operation::Sync
+        } else {
+            Operation::Free
+        });
+    }
+    if !nature.seeks() {
+        if nature.nonblocking {
+            return Ok(Operation::Free);
+        }
+        return Ok(Operation::Stream(if kind.is_read() {
+            Direction::Read
+        } else {
+            Direction::Write
+        }));
+    }
+    if kind.is_write() && nature.append {
+        return Ok(Operation::Append { from: nature.size });
+    }
+    if members.offset < 0 {
+        return Err(libc::EINVAL);
+    }
+    let start = members.offset as u64;
+    let len = if kind.is_vector() {
+        vector_length(members)
+    } else {
+        members.length.min(TRANSFER_MAX) as u64
+    };
+    Ok(if kind.is_read() {
+        Operation::Read { start, len }
+    } else {
+        Operation::Write { start, len }
+    })
+}
+
+/// The bytes of a caller's vector, without touching memory that may not be
+/// there: an array the kernel would refuse counts as everything.
+fn vector_length(members: &Members) -> u64 {
+    const IOV_MAX: usize = 1024;
+    if members.length == 0 || members.length > IOV_MAX || members.buffer == 0 {
+        return 0;
+    }
+    let mut copy = [libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    }; 64];
+    let mut sum = 0u64;
+    let mut at = members.buffer;
+    let mut left = members.length;
+    while left > 0 {
+        let count = left.min(copy.len());
+        let bytes = count * size_of::<libc::iovec>();
+        let local = libc::iovec {
+            iov_base: copy.as_mut_ptr().cast(),
+            iov_len: bytes,
+        };
+        let remote = libc::iovec {
+            iov_base: at as *mut libc::c_void,
+            iov_len: bytes,
+        };
+        // A bad address is the kernel's to report, not ours to fault on.
+        // SAFETY: reads our own process through the kernel into `copy`.
+        let got = unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) };
+        if got != bytes as isize {
+            return u64::MAX;
+        }
+        for part in &copy[..count] {
+            sum = sum.saturating_add(part.iov_len as u64);
+        }
+        at += bytes;
+        left -= count;
+    }
+    sum.min(TRANSFER_MAX as u64)
+}

@@ -1,0 +1,119 @@
+//! aio_cancel, decided by the engine.
+//!
+//! What must hold: AIO_CANCELED is said only of a request that ends here,
+//! with ECANCELED, before anything of it was carried out; everything else is
+//! left to its own completion. A read that waits for data has consumed none:
+//! data is taken only by the engine itself when the stream is ready.
+
+use std::ffi::c_int;
+
+use super::{Engine, Place};
+use crate::abi::{AIO_ALLDONE, AIO_CANCELED, AIO_NOTCANCELED, Aiocb};
+use crate::process::Runtime;
+use crate::request;
+use crate::scheduler::{Handle, State};
+use crate::stats::Lane;
+use crate::sync::atomic::Ordering;
+
+impl Engine {
+    /// Cancels one request, or all of a descriptor number.
+    pub(super) fn cancel(
+        &mut self,
+        runtime: &'static Runtime,
+        fildes: c_int,
+        one: Option<Aiocb>,
+    ) -> c_int {
+        if let Some(cb) = one {
+            return match self.find(runtime, cb) {
+                Some(handle) => self.cancel_one(runtime, handle),
+                None => AIO_ALLDONE,
+            };
+        }
+        let handles: Vec<Handle> = self.scheduler.of_descriptor(fildes).collect();
+        let mut verdict = AIO_ALLDONE;
+        // Newest first: what is cancelled then never starts in between.
+        for handle in handles.into_iter().rev() {
+            verdict = match (verdict, self.cancel_one(runtime, handle)) {
+                (AIO_NOTCANCELED, _) | (_, AIO_NOTCANCELED) => AIO_NOTCANCELED,
+                (AIO_CANCELED, _) | (_, AIO_CANCELED) => AIO_CANCELED,
+                _ => AIO_ALLDONE,
+            };
+        }
+        verdict
+    }
+
+    /// The live request of a control block.
+    fn find(&self, runtime: &Runtime, cb: Aiocb) -> Option<Handle> {
+        // SAFETY: the caller of aio_cancel passed a valid control block and
+        // waits for us.
+        let number = unsafe {
+            if !request::in_progress(Some(runtime), cb) {
+                return None;
+            }
+            cb.link().load(Ordering::Relaxed)
+        };
+        let handle = Handle::from_u32(u32::try_from(number.checked_sub(1)?).ok()?);
+        (self.scheduler.live(handle) && self.scheduler.payload(handle).cb == cb).then_some(handle)
+    }
+
+    fn cancel_one(&mut self, runtime: &'static Runtime, handle: Handle) -> c_int {
+        match self.scheduler.state(handle) {
+            State::Held | State::Ready => self.withdraw(runtime, handle),
+            State::Parked => {
+                if self.scheduler.payload(handle).begun {
+                    // A write that has begun to block: it will be finished.
+                    return AIO_NOTCANCELED;
+                }
+                let stream = self.scheduler.stream_of(handle);
+                let verdict = self.withdraw(runtime, handle);
+                if let Some(stream) = stream {
+                    self.disarm_if_idle(runtime, stream);
+                }
+                verdict
+            }
+            State::Running => self.cancel_running(runtime, handle),
+        }
+    }
+
+    fn withdraw(&mut self, runtime: &'static Runtime, handle: Handle) -> c_int {
+        let Some(request) = self.scheduler.withdraw(handle) else {
+            return AIO_NOTCANCELED;
+        };
+        // SAFETY: it was held back by the scheduler: in progress and ours.
+        unsafe {
+            self.batch
+                .complete(runtime, request.cb, Err(libc::ECANCELED), Lane::Engine)
+        };
+        self.depart(runtime, handle, request);
+        AIO_CANCELED
+    }
+
+    fn cancel_running(&mut self, runtime: &'static Runtime, handle: Handle) -> c_int {
+        let request = self.scheduler.payload(handle);
+        match request.place {
+            Place::RingBacklog | Place::PoolBacklog => {
+                let ticket = request.ticket;
+                let backlog = if request.place == Place::RingBacklog {
+                    &mut self.ring_backlog
+                } else {
+                    &mut self.pool_backlog
+                };
+                backlog.remove(self.scheduler.priority(handle), ticket);
+            }
+            Place::Pool => match runtime.pool.withdraw(handle) {
+                Some(_) => self.pooled -= 1,
+                None => return AIO_NOTCANCELED,
+            },
+            Place::Stream => {
+                // Part of the write went out: it ends with that.
+                let (watch, done) = (request.ticket, request.done);
+                self.disarm(runtime, watch);
+                self.finish(runtime, handle, Ok(done as usize), Lane::Engine);
+                return AIO_NOTCANCELED;
+            }
+            Place::Ring | Place::Scheduler => return AIO_NOTCANCELED,
+        }
+        self.finish(runtime, handle, Err(libc::ECANCELED), Lane::Engine);
+        AIO_CANCELED
+    }
+}

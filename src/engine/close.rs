@@ -1,0 +1,183 @@
+//! A descriptor number is about to be closed: its requests stay bound to
+//! their open file.
+//!
+//! Who comes in: the message of a thread inside close, dup2, dup3,
+//! close_range or closefrom. What must hold when it is answered: no request
+//! will ever use the number again. What is in the ring holds the file itself;
+//! what waits gets a duplicate of the descriptor (a pin); a worker that has
+//! begun with the number is waited for.
+
+use std::ffi::c_int;
+
+use super::{Engine, NO_PIN, Place};
+use crate::message::Message;
+use crate::own_descriptors;
+use crate::process::Runtime;
+use crate::scheduler::{Handle, State};
+use crate::stats::Lane;
+
+/// A duplicate that keeps an open file reachable.
+pub struct Pin {
+    fildes: c_int,
+    users: u32,
+}
+
+/// A close that waits for jobs.
+pub struct Closing {
+    message: &'static Message,
+    jobs: Vec<Handle>,
+}
+
+impl Engine {
+    pub(super) fn close(
+        &mut self,
+        runtime: &'static Runtime,
+        first: c_int,
+        last: c_int,
+        message: &'static Message,
+    ) {
+        // What was taken over before this message must be on its way: an
+        // entry holds its file from the moment the kernel has it.
+        self.dispatch(runtime);
+        if let Some(ring) = self.ring.as_mut() {
+            while ring.unsubmitted() > 0 && ring.submit().is_ok() {}
+        }
+        let mut jobs = Vec::new();
+        for fildes in first..=last.min(self.highest) {
+            self.let_go(runtime, fildes, &mut jobs);
+        }
+        self.natures.forget();
+        self.batch.flush(runtime);
+        if jobs.is_empty() {
+            message.reply(0);
+        } else {
+            for &handle in &jobs {
+                self.scheduler.payload_mut(handle).closing = true;
+            }
+            self.closings.push(Closing { message, jobs });
+        }
+    }
+
+    fn let_go(&mut self, runtime: &'static Runtime, fildes: c_int, jobs: &mut Vec<Handle>) {
+        let handles: Vec<Handle> = self.scheduler.of_descriptor(fildes).collect();
+        if handles.is_empty() {
+            return;
+        }
+        let mut pin = None;
+        for handle in handles {
+            let request = self.scheduler.payload(handle);
+            if request.pin != NO_PIN || request.place == Place::Ring {
+                // Already has a number of its own, or the file itself.
+                continue;
+            }
+            let in_pool = request.place == Place::Pool;
+            if in_pool && !self.is_queued_in_pool(runtime, handle) {
+                jobs.push(handle);
+                continue;
+            }
+            match self.pin(fildes, &mut pin) {
+                Some(number) => self.use_pin(handle, number),
+                // Not one descriptor can be had.
+                None => {
+                    self.give_up(runtime, handle, jobs);
+                    continue;
+                }
+            }
+            if in_pool {
+                let own = self.scheduler.payload(handle).fildes;
+                if !runtime.pool.redirect(handle, own) {
+                    // Begun in between, with the old number.
+                    jobs.push(handle);
+                }
+            }
+        }
+        if let Some(number) = pin
+            && let Some(pin) = self.pins.get_mut(number)
+        {
+            let to = pin.fildes;
+            self.rewatch(runtime, fildes, to);
+        }
+        self.scheduler.detach(fildes);
+    }
+
+    fn is_queued_in_pool(&self, runtime: &Runtime, handle: Handle) -> bool {
+        runtime.pool.is_queued(handle)
+    }
+
+    /// The pin of a number, made at first need.
+    fn pin(&mut self, fildes: c_int, pin: &mut Option<u32>) -> Option<u32> {
+        if pin.is_none() {
+            let copy = own_descriptors::duplicate(fildes).ok()?;
+            *pin = Some(self.pins.insert(Pin {
+                fildes: copy,
+                users: 0,
+            }));
+        }
+        *pin
+    }
+
+    fn use_pin(&mut self, handle: Handle, number: u32) {
+        if let Some(pin) = self.pins.get_mut(number) {
+            pin.users += 1;
+            let request = self.scheduler.payload_mut(handle);
+            request.fildes = pin.fildes;
+            request.pin = number as u16;
+        }
+    }
+
+    /// A number of its own for a job that may block for long. Without one it
+    /// keeps the program's, and a close would have to wait for it.
+    pub(super) fn pin_for_job(&mut self, handle: Handle) {
+        let request = self.scheduler.payload(handle);
+        if request.pin == NO_PIN {
+            let mut pin = None;
+            if let Some(number) = self.pin(request.fildes, &mut pin) {
+                self.use_pin(handle, number);
+            }
+        }
+    }
+
+    pub(super) fn unpin(&mut self, number: u16) {
+        let number = u32::from(number);
+        let unused = self.pins.get_mut(number).is_some_and(|pin| {
+            pin.users -= 1;
+            pin.users == 0
+        });
+        if unused && let Some(pin) = self.pins.remove(number) {
+            own_descriptors::release(pin.fildes);
+        }
+    }
+
+    /// No pin can be had. What can run to its end soon is waited for; what
+    /// waits for data would keep the close for ever and ends here.
+    fn give_up(&mut self, runtime: &'static Runtime, handle: Handle, jobs: &mut Vec<Handle>) {
+        let waits_for_data = self.scheduler.stream_of(handle).is_some();
+        match self.scheduler.state(handle) {
+            State::Running if !waits_for_data => jobs.push(handle),
+            State::Held | State::Ready if !waits_for_data => jobs.push(handle),
+            State::Running if self.scheduler.payload(handle).place == Place::Stream => {
+                let request = self.scheduler.payload(handle);
+                let (watch, done) = (request.ticket, request.done);
+                self.disarm(runtime, watch);
+                self.finish(runtime, handle, Ok(done as usize), Lane::Engine);
+            }
+            _ => {
+                let fildes = self.scheduler.descriptor(handle);
+                self.scheduler.payload_mut(handle).begun = false;
+                let cb = self.scheduler.payload(handle).cb;
+                self.cancel(runtime, fildes, Some(cb));
+            }
+        }
+    }
+
+    /// A job that a close waits for has ended.
+    pub(super) fn closing_moves_on(&mut self, handle: Handle) {
+        self.closings.retain_mut(|closing| {
+            closing.jobs.retain(|&job| job != handle);
+            if closing.jobs.is_empty() {
+                closing.message.reply(0);
+            }
+            !closing.jobs.is_empty()
+        });
+    }
+}

@@ -1,0 +1,229 @@
+//! The engine: takes requests over, orders them, starts them, ends them.
+//!
+//! Who comes in: with a ring, one thread of its own ([`start`]); without one,
+//! whichever pool thread is free, through [`lead`]. What must hold: the
+//! engine is behind one lock that only these threads take; it alone touches
+//! the scheduler and the ring; and each request it took over leaves through
+//! exactly one of [`Engine::finish`] (carried out or refused here),
+//! [`Engine::retire`] (published by a worker) or a cancel.
+//!
+//! | where a request is | module |
+//! |---|---|
+//! | on the intake | [`accept`] takes it over |
+//! | held, ready, parked | [`crate::scheduler`] |
+//! | given to a lane, or waiting for room in one | [`dispatch`] |
+//! | waiting for readiness | [`streams`] |
+//! | being cancelled, or its descriptor closed | [`cancel`], [`close`] |
+
+mod accept;
+mod cancel;
+mod close;
+mod dispatch;
+mod fallback;
+mod groups;
+mod slab;
+mod start;
+mod streams;
+
+use std::collections::BTreeMap;
+use std::ffi::c_int;
+
+use crate::abi::Aiocb;
+use crate::completion::Batch;
+use crate::descriptor::Class;
+use crate::lanes::ring::Ring;
+use crate::lanes::workers::{Done, Job};
+use crate::process::Runtime;
+use crate::request::Outcome;
+use crate::scheduler::{Handle, Order, Scheduler};
+use crate::stats::Lane;
+use crate::sync::atomic::{Ordering, fence};
+
+use accept::Natures;
+use close::{Closing, Pin};
+use dispatch::Backlog;
+use groups::Group;
+use slab::Slab;
+use streams::Watch;
+
+pub use start::{Starter, ensure_running, try_close};
+
+/// Where a request is once the scheduler gave it out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// The scheduler has it.
+    Scheduler,
+    /// It may start but its lane is full.
+    RingBacklog,
+    PoolBacklog,
+    /// In the ring.
+    Ring,
+    /// With the pool: queued or running.
+    Pool,
+    /// A write to a stream, partly done, waits for room.
+    Stream,
+}
+
+/// The engine's part of a request; the rest is read from its aiocb.
+struct Request {
+    cb: Aiocb,
+    /// The number that names its open file now (a pin after a close).
+    fildes: c_int,
+    /// Its list, if that notifies as a whole.
+    group: u32,
+    /// Bytes of a stream write that are out.
+    done: u32,
+    /// Its watch while it waits as a partly done write; its key in a backlog.
+    ticket: u32,
+    /// The pin that holds its open file.
+    pin: u16,
+    class: Class,
+    place: Place,
+    nonblocking: bool,
+    /// A stream write that was tried and had to wait.
+    begun: bool,
+    /// A close waits for this job.
+    closing: bool,
+}
+
+/// No group, no pin.
+const NONE: u32 = u32::MAX;
+const NO_PIN: u16 = u16::MAX;
+
+/// The engine.
+pub struct Engine {
+    scheduler: Scheduler<Request>,
+    ring: Option<Ring>,
+    natures: Natures,
+    batch: Batch,
+    groups: Slab<Group>,
+    /// The list whose elements are being taken over.
+    open_group: Option<u32>,
+    ring_backlog: Backlog,
+    pool_backlog: Backlog,
+    jobs: Vec<Job>,
+    /// Jobs with the pool.
+    pooled: usize,
+    own: dispatch::Own,
+    watches: BTreeMap<u32, Watch>,
+    next_watch: u32,
+    pins: Slab<Pin>,
+    closings: Vec<Closing>,
+    done: Vec<Done>,
+    /// The largest descriptor number seen.
+    highest: c_int,
+}
+
+impl Engine {
+    fn new(runtime: &Runtime, ring: Option<Ring>) -> Engine {
+        Engine {
+            scheduler: Scheduler::new(if runtime.config.order_by_descriptor {
+                Order::PerDescriptor
+            } else {
+                Order::Posix
+            }),
+            ring,
+            natures: Natures::new(),
+            batch: Batch::new(),
+            groups: Slab::new(),
+            open_group: None,
+            ring_backlog: Backlog::new(),
+            pool_backlog: Backlog::new(),
+            jobs: Vec::new(),
+            pooled: 0,
+            own: dispatch::Own::new(),
+            watches: BTreeMap::new(),
+            next_watch: 0,
+            pins: Slab::new(),
+            closings: Vec::new(),
+            done: Vec::new(),
+            highest: 0,
+        }
+    }
+
+    /// One round: what workers ended, what became ready, what was submitted;
+    /// then whatever may start is started. True if anything was found.
+    pub fn turn(&mut self, runtime: &'static Runtime) -> bool {
+        let mut found = self.take_done(runtime);
+        found |= self.take_events(runtime);
+        found |= self.take_intake(runtime);
+        self.dispatch(runtime);
+        self.batch.flush(runtime);
+        found
+    }
+
+    /// Ends a request that was carried out, or refused, by this thread.
+    fn finish(&mut self, runtime: &'static Runtime, handle: Handle, outcome: Outcome, lane: Lane) {
+        let cb = self.scheduler.payload(handle).cb;
+        // SAFETY: in progress and ours: its handle is live and it is with
+        // no worker; `retire` frees the handle.
+        unsafe { self.batch.complete(runtime, cb, outcome, lane) };
+        self.retire(runtime, handle, outcome.err());
+    }
+
+    /// Frees the handle of a request whose result is published.
+    fn retire(&mut self, runtime: &'static Runtime, handle: Handle, failed: Option<c_int>) {
+        let request = self.scheduler.finish(handle, failed);
+        self.depart(runtime, handle, request);
+    }
+
+    /// What remains to be done after a request has left the scheduler.
+    fn depart(&mut self, runtime: &'static Runtime, handle: Handle, request: Request) {
+        if request.group != NONE {
+            self.leave_group(request.group);
+        }
+        if request.pin != NO_PIN {
+            self.unpin(request.pin);
+        }
+        if request.closing {
+            self.closing_moves_on(handle);
+        }
+        let _ = runtime;
+    }
+
+    fn take_done(&mut self, runtime: &'static Runtime) -> bool {
+        if !runtime.pool.has_done() {
+            return false;
+        }
+        let mut done = std::mem::take(&mut self.done);
+        runtime.pool.take_done(&mut done);
+        for done in done.drain(..) {
+            self.pooled -= 1;
+            self.retire(runtime, done.handle, done.failed);
+        }
+        done.shrink_to(64);
+        self.done = done;
+        true
+    }
+
+    /// Nothing outstanding, nobody waiting for an answer?
+    fn is_idle(&self) -> bool {
+        self.scheduler.is_empty() && self.pooled == 0 && self.closings.is_empty()
+    }
+}
+
+/// Is there anything for the engine to take?
+pub fn has_work(runtime: &Runtime) -> bool {
+    !runtime.intake.is_empty() || runtime.pool.has_done() || runtime.poller.has_events()
+}
+
+/// Plays the engine for as long as there is something to do and nobody else
+/// plays it. For pool threads, where there is no ring.
+pub fn lead(runtime: &'static Runtime) {
+    loop {
+        let Some(mut engine) = runtime.engine.try_lock() else {
+            // Whoever has it looks again after giving it back.
+            return;
+        };
+        if let Some(engine) = engine.as_mut() {
+            engine.turn(runtime);
+        }
+        drop(engine);
+        // Given back before the look: who failed to take it meanwhile left
+        // its work before trying.
+        fence(Ordering::SeqCst);
+        if !has_work(runtime) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The lock-free hand-over of requests to the engine.
+//!
+//! Many threads (and signal handlers) push; whoever plays the engine takes
+//! the whole stack at once and turns it round, so requests come out in call
+//! order. The links are inside the control blocks: pushing allocates nothing
+//! and cannot fail. What must hold: a node that was pushed is taken exactly
+//! once; a chain pushed as one stays together; and while there is no engine
+//! the stack is closed, so that a push can never be left lying.
+//!
+//! Words on the stack: the address of a control block, or the address of a
+//! [`Message`](crate::message::Message) with the lowest bit set.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// No engine: it must be started before anything can be pushed.
+const CLOSED: u64 = 0;
+/// The end of every chain: no node has this address.
+const END: u64 = 2;
+
+/// The stack.
+pub struct Intake {
+    head: AtomicU64,
+}
+
+/// What a push found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Push {
+    Done,
+    Closed,
+}
+
+impl Intake {
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Intake {
+            head: AtomicU64::new(CLOSED),
+        }
+    }
+
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        Intake {
+            head: AtomicU64::new(CLOSED),
+        }
+    }
+
+    /// Pushes a chain: `newest` is its last node in call order, and `oldest`
+    /// the link word of its first. The nodes between are linked already.
+    pub fn push(&self, newest: u64, oldest: &AtomicU64) -> Push {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            if head == CLOSED {
+                return Push::Closed;
+            }
+            oldest.store(head, Ordering::Relaxed);
+            // Release: who takes the node sees the request in it. SeqCst: the
+            // push comes before the look at whether the engine sleeps, in one
+            // order with the engine's "asleep" and its last look here.
+            match self
+                .head
+                .compare_exchange_weak(head, newest, Ordering::SeqCst, Ordering::Relaxed)
+            {
+                Ok(_) => return Push::Done,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Takes everything; the oldest node comes first in the chain returned
+    /// (END-terminated; see [`Chain`]).
+    pub fn take(&self) -> Chain {
+        if self.is_empty() {
+            return Chain(END);
+        }
+        // Acquire: the contents of the nodes pushed with Release.
+        Chain(self.head.swap(END, Ordering::SeqCst))
+    }
+
+    /// Is there nothing to take? (SeqCst: the last look before sleeping.)
+    pub fn is_empty(&self) -> bool {
+        let head = self.head.load(Ordering::SeqCst);
+        head == END || head == CLOSED
+    }
+
+    /// Opens the stack: from now on somebody takes.
+    pub fn open(&self) {
+        let _ = self
+            .head
+            .compare_exchange(CLOSED, END, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Closes the stack if it is empty; false if somebody pushed meanwhile.
+    pub fn close(&self) -> bool {
+        self.head
+            .compare_exchange(END, CLOSED, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.head.load(Ordering::SeqCst) == CLOSED
+    }
+}
+
+/// A chain of nodes taken from the stack.
+pub struct Chain(u64);
+
+impl Chain {
+    /// Turns the chain round, newest first to oldest first, through the link
+    /// words that `link` finds; calls `visit` for each node, oldest first.
+    /// A node's link is free for other use once it is visited.
+    pub fn drain<'a>(self, link: impl Fn(u64) -> &'a AtomicU64, mut visit: impl FnMut(u64)) {
+        let mut older = END;
+        let mut node = self.0;
+        while node != END {
+            let next = link(node).load(Ordering::Relaxed);
+            link(node).store(older, Ordering::Relaxed);
+            older = node;
+            node = next;
+        }
+        node = older;
+        while node != END {
+            let next = link(node).load(Ordering::Relaxed);
+            visit(node);
+            node = next;
+        }
+    }
+}

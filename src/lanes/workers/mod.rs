@@ -1,0 +1,231 @@
+//! The worker lane: a pool of threads for what the ring would hand to the
+//! kernel's own slow workers, and for everything where there is no ring.
+//!
+//! Who comes in: the engine pushes [`Job`]s; the threads (in [`threads`]) pop
+//! and run them, publish their results, and leave what the scheduler must
+//! know in [`Pool::done`]. What must hold: the queue stays short (the rest
+//! waits in the scheduler, where it can be cancelled and overtaken); a job
+//! popped runs to its end; and without a ring one thread of the pool is
+//! always free to play the engine, so a waiting job never delays a
+//! submission.
+
+mod job;
+mod poller;
+pub mod threads;
+
+use std::collections::VecDeque;
+
+use crate::config::Config;
+use crate::scheduler::Handle;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use crate::sys;
+
+pub use job::{
+    Job, Progress, Work, positioned, positioned_with, ready as is_ready, try_now,
+    whole as whole_length,
+};
+pub use poller::{Poller, Way};
+
+/// Threads that run jobs at once, to begin with. Measured: 8 do more at
+/// depth 32 than 32 do. More come when none of these gets anything done.
+const FEW: u32 = 8;
+
+/// What a worker tells the engine about a job it finished and published.
+pub struct Done {
+    pub handle: Handle,
+    pub failed: Option<i32>,
+}
+
+struct Inner {
+    queue: VecDeque<Job>,
+    /// Threads alive.
+    threads: u32,
+    /// Threads asleep.
+    idle: u32,
+    /// Threads that run a job.
+    running: u32,
+    /// How many may run one at present.
+    allowed: u32,
+    /// Finished jobs, to see whether anything moves.
+    finished: u64,
+}
+
+/// The pool.
+pub struct Pool {
+    inner: Mutex<Inner>,
+    done: Mutex<Vec<Done>>,
+    /// Length of `done`, readable without its lock.
+    done_count: AtomicUsize,
+    /// The engine sleeps but wants to know of each job that ends.
+    engine_wants: AtomicBool,
+    /// Where idle threads sleep while the engine is a ring thread.
+    word: AtomicU32,
+    /// The most threads that ever run jobs at once.
+    most: AtomicU32,
+    /// The threads play the engine themselves (no ring).
+    leads: AtomicBool,
+}
+
+impl Pool {
+    pub fn new(config: &Config) -> Self {
+        Pool {
+            inner: Mutex::new(Inner {
+                queue: VecDeque::new(),
+                threads: 0,
+                idle: 0,
+                running: 0,
+                allowed: FEW.min(config.threads),
+                finished: 0,
+            }),
+            done: Mutex::new(Vec::new()),
+            done_count: AtomicUsize::new(0),
+            engine_wants: AtomicBool::new(false),
+            word: AtomicU32::new(0),
+            most: AtomicU32::new(config.threads),
+            leads: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets the largest number of threads (aio_init).
+    pub fn set_most(&self, most: u32) {
+        self.most.store(most.clamp(1, 1024), Ordering::Relaxed);
+    }
+
+    /// Do the threads play the engine?
+    pub fn leads(&self) -> bool {
+        self.leads.load(Ordering::SeqCst)
+    }
+
+    /// From now on they do, or do not.
+    pub fn set_leads(&self, leads: bool) {
+        self.leads.store(leads, Ordering::SeqCst);
+    }
+
+    /// How many more jobs the queue should get: enough that no thread has to
+    /// come back to the engine for each.
+    pub fn room(&self) -> usize {
+        let inner = self.inner.lock();
+        (2 * inner.allowed as usize).saturating_sub(inner.queue.len())
+    }
+
+    /// Adds jobs.
+    pub fn push(&self, jobs: &mut Vec<Job>) {
+        self.inner.lock().queue.extend(jobs.drain(..));
+    }
+
+    /// Takes a queued job back: Some if no thread had begun it.
+    pub fn withdraw(&self, handle: Handle) -> Option<Job> {
+        let mut inner = self.inner.lock();
+        let at = inner.queue.iter().position(|job| job.handle == handle)?;
+        inner.queue.remove(at)
+    }
+
+    /// Lets a queued job use another number for its open file. False if it
+    /// has begun.
+    pub fn redirect(&self, handle: Handle, fildes: i32) -> bool {
+        let mut inner = self.inner.lock();
+        match inner.queue.iter_mut().find(|job| job.handle == handle) {
+            Some(job) => {
+                job.fildes = fildes;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Is the job queued and not begun?
+    pub fn is_queued(&self, handle: Handle) -> bool {
+        self.inner
+            .lock()
+            .queue
+            .iter()
+            .any(|job| job.handle == handle)
+    }
+
+    /// Jobs queued, not begun.
+    pub fn queued(&self) -> usize {
+        self.inner.lock().queue.len()
+    }
+
+    /// Leaves word of a published job for the engine.
+    pub fn report(&self, done: Done) {
+        self.done.lock().push(done);
+        self.done_count.fetch_add(1, Ordering::SeqCst);
+        // Before the look whether the engine sleeps.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Is there word for the engine?
+    pub fn has_done(&self) -> bool {
+        self.done_count.load(Ordering::SeqCst) != 0
+    }
+
+    /// Takes the words.
+    pub fn take_done(&self, into: &mut Vec<Done>) {
+        let mut done = self.done.lock();
+        self.done_count.fetch_sub(done.len(), Ordering::SeqCst);
+        into.append(&mut done);
+    }
+
+    /// The engine says, before it sleeps, whether it must hear of each end.
+    pub fn engine_wants(&self, wants: bool) {
+        self.engine_wants.store(wants, Ordering::SeqCst);
+    }
+
+    fn wanted(&self) -> bool {
+        self.engine_wants.load(Ordering::SeqCst)
+    }
+
+    fn pop(&self) -> Option<Job> {
+        let mut inner = self.inner.lock();
+        if inner.running >= inner.allowed {
+            return None;
+        }
+        let job = inner.queue.pop_front()?;
+        inner.running += 1;
+        Some(job)
+    }
+
+    fn finished(&self) {
+        let mut inner = self.inner.lock();
+        inner.running -= 1;
+        inner.finished += 1;
+    }
+
+    /// Could a thread pop a job now?
+    fn has_work(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.queue.is_empty() && inner.running < inner.allowed
+    }
+
+    /// Nothing has ended since `before` although jobs wait: allow more
+    /// threads. Returns the count of ended jobs to compare with next time.
+    pub fn unstick(&self, before: u64) -> u64 {
+        let mut inner = self.inner.lock();
+        let most = self.most.load(Ordering::Relaxed);
+        if inner.finished == before && !inner.queue.is_empty() && inner.running >= inner.allowed {
+            inner.allowed = (inner.allowed + FEW).min(most.max(1));
+        }
+        inner.finished
+    }
+
+    /// Is the pool without any job?
+    pub fn quiet(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let quiet = inner.queue.is_empty() && inner.running == 0;
+        if quiet {
+            inner.allowed = FEW.min(self.most.load(Ordering::Relaxed));
+            if inner.queue.capacity() > 64 {
+                inner.queue.shrink_to(0);
+            }
+        }
+        quiet
+    }
+}
+
+/// A clean word for idle threads to sleep on, given the way the engine runs.
+fn wake_idle(word: &AtomicU32, count: u32) {
+    word.fetch_add(1, Ordering::SeqCst);
+    sys::futex_wake(word.as_ptr(), count as i32);
+}

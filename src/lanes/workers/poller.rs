@@ -1,0 +1,379 @@
+//! Readiness without a ring: one thread waits for all watched streams in one
+//! epoll set, so that they neither starve file I/O nor resist aio_cancel.
+//!
+//! Who comes in: the engine adds and removes watches; the thread collects
+//! what became ready and wakes whoever plays the engine. What must hold: a
+//! watch is reported once and is then gone; and a descriptor set that the
+//! program closed under us, or that cannot be had (no descriptor free), is
+//! replaced: then the thread polls the numbers themselves.
+
+use std::collections::BTreeMap;
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::own_descriptors;
+use crate::process::Runtime;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::{sys, thread};
+
+/// Which readiness.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    In,
+    Out,
+}
+
+impl Way {
+    /// As poll(2) events.
+    pub fn poll_events(self) -> i16 {
+        match self {
+            Way::In => libc::POLLIN | libc::POLLRDHUP,
+            Way::Out => libc::POLLOUT,
+        }
+    }
+}
+
+/// The watches of one descriptor number.
+#[derive(Default, Clone, Copy)]
+struct Ways {
+    input: Option<u32>,
+    output: Option<u32>,
+}
+
+impl Ways {
+    fn events(&self) -> u32 {
+        let mut events = libc::EPOLLONESHOT as u32;
+        if self.input.is_some() {
+            events |= (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
+        }
+        if self.output.is_some() {
+            events |= libc::EPOLLOUT as u32;
+        }
+        events
+    }
+
+    fn is_empty(&self) -> bool {
+        self.input.is_none() && self.output.is_none()
+    }
+
+    /// The watches that `happened` answers; they are removed.
+    fn take(&mut self, happened: u32, into: &mut Vec<u32>) {
+        let failed = happened & (libc::EPOLLERR | libc::EPOLLHUP) as u32 != 0;
+        if failed || happened & (libc::EPOLLIN | libc::EPOLLRDHUP) as u32 != 0 {
+            into.extend(self.input.take());
+        }
+        if failed || happened & libc::EPOLLOUT as u32 != 0 {
+            into.extend(self.output.take());
+        }
+    }
+}
+
+struct Inner {
+    watched: BTreeMap<c_int, Ways>,
+    /// The epoll set; None: not yet, or none to be had.
+    set: Option<c_int>,
+    running: bool,
+}
+
+/// The poller.
+pub struct Poller {
+    inner: Mutex<Inner>,
+    events: Mutex<Vec<u32>>,
+    count: AtomicUsize,
+    /// The thread polls by itself and must look at changes on its own.
+    without_set: AtomicBool,
+}
+
+impl Poller {
+    pub fn new() -> Self {
+        Poller {
+            inner: Mutex::new(Inner {
+                watched: BTreeMap::new(),
+                set: None,
+                running: false,
+            }),
+            events: Mutex::new(Vec::new()),
+            count: AtomicUsize::new(0),
+            without_set: AtomicBool::new(false),
+        }
+    }
+
+    /// Has anything become ready?
+    pub fn has_events(&self) -> bool {
+        self.count.load(Ordering::SeqCst) != 0
+    }
+
+    /// Takes what became ready.
+    pub fn take_events(&self) -> Vec<u32> {
+        let mut events = self.events.lock();
+        self.count.fetch_sub(events.len(), Ordering::SeqCst);
+        std::mem::take(&mut *events)
+    }
+
+    fn happened(&self, runtime: &'static Runtime, mut ready: Vec<u32>) {
+        if ready.is_empty() {
+            return;
+        }
+        self.count.fetch_add(ready.len(), Ordering::SeqCst);
+        self.events.lock().append(&mut ready);
+        runtime.wakeup.wake();
+    }
+
+    /// Watches `fildes` for `way`; reported as `watch`, once.
+    pub fn watch(&self, runtime: &'static Runtime, watch: u32, fildes: c_int, way: Way) {
+        let refused = {
+            let mut inner = self.inner.lock();
+            let known = inner.watched.contains_key(&fildes);
+            let ways = inner.watched.entry(fildes).or_default();
+            match way {
+                Way::In => ways.input = Some(watch),
+                Way::Out => ways.output = Some(watch),
+            }
+            let ways = *ways;
+            let started = inner.running || self.start(runtime, &mut inner);
+            let refused = !started || !control(&mut inner, fildes, known, ways);
+            if refused {
+                inner.watched.remove(&fildes);
+            }
+            refused
+        };
+        if refused {
+            // It cannot be waited for: a file that knows no readiness is
+            // always ready, and a bad number fails when it is tried.
+            self.happened(runtime, vec![watch]);
+        }
+    }
+
+    /// Takes a watch back.
+    pub fn unwatch(&self, _runtime: &'static Runtime, fildes: c_int, way: Way) {
+        let mut inner = self.inner.lock();
+        let Some(ways) = inner.watched.get_mut(&fildes) else {
+            return;
+        };
+        match way {
+            Way::In => ways.input = None,
+            Way::Out => ways.output = None,
+        }
+        let ways = *ways;
+        control(&mut inner, fildes, true, ways);
+        if ways.is_empty() {
+            inner.watched.remove(&fildes);
+        }
+    }
+
+    /// Starts the thread. False if none can be had.
+    fn start(&self, runtime: &'static Runtime, inner: &mut Inner) -> bool {
+        if inner.set.is_none() {
+            inner.set = make_set();
+        }
+        self.without_set
+            .store(inner.set.is_none(), Ordering::SeqCst);
+        inner.running = thread::spawn(poller_thread, runtime);
+        inner.running
+    }
+
+    /// One wait. False: the thread ends.
+    fn round(&self, runtime: &'static Runtime) -> bool {
+        let set = self.inner.lock().set;
+        let mut ready = Vec::new();
+        let quiet = match set {
+            Some(set) => self.wait_in_set(set, runtime.idle(), &mut ready),
+            None => self.poll_numbers(&mut ready),
+        };
+        self.happened(runtime, ready);
+        if !quiet {
+            return true;
+        }
+        let mut inner = self.inner.lock();
+        if !inner.watched.is_empty() {
+            return true;
+        }
+        inner.running = false;
+        if let Some(set) = inner.set.take() {
+            own_descriptors::release(set);
+        }
+        false
+    }
+
+    /// True if nothing happened for as long as a thread stays idle.
+    fn wait_in_set(&self, set: c_int, idle: Duration, ready: &mut Vec<u32>) -> bool {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+        let nothing = self.inner.lock().watched.is_empty();
+        let limit = if nothing {
+            idle.as_millis() as c_int
+        } else {
+            -1
+        };
+        // SAFETY: room for 64 events.
+        let answer = sys::result(unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait,
+                set,
+                events.as_mut_ptr(),
+                events.len(),
+                limit,
+                std::ptr::null::<u64>(),
+                8usize,
+            )
+        });
+        let mut inner = self.inner.lock();
+        match answer {
+            Ok(0) => return true,
+            Ok(count) => {
+                for event in &events[..count] {
+                    let fildes = event.u64 as c_int;
+                    if let Some(ways) = inner.watched.get_mut(&fildes) {
+                        ways.take(event.events, ready);
+                        let left = *ways;
+                        if left.is_empty() {
+                            inner.watched.remove(&fildes);
+                            // Out of the set altogether: the number may be
+                            // another file next time.
+                            control(&mut inner, fildes, true, left);
+                        } else {
+                            control(&mut inner, fildes, true, left);
+                        }
+                    }
+                }
+            }
+            Err(libc::EINTR) => {}
+            // The program closed our set, or put something else there.
+            Err(_) => {
+                inner.set = make_set();
+                let watched: Vec<(c_int, Ways)> = inner
+                    .watched
+                    .iter()
+                    .map(|(&fd, &ways)| (fd, ways))
+                    .collect();
+                for (fildes, ways) in watched {
+                    if inner.set.is_some() && !control(&mut inner, fildes, false, ways) {
+                        let mut ways = ways;
+                        ways.take(libc::EPOLLERR as u32, ready);
+                        inner.watched.remove(&fildes);
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Without a set: polls the numbers in short slices, because changes do
+    /// not wake it. True if there is nothing to poll.
+    fn poll_numbers(&self, ready: &mut Vec<u32>) -> bool {
+        let mut polls: Vec<libc::pollfd> = {
+            let inner = self.inner.lock();
+            inner
+                .watched
+                .iter()
+                .map(|(&fd, ways)| libc::pollfd {
+                    fd,
+                    // The values of poll and epoll are the same.
+                    events: (ways.events() & 0xffff) as i16,
+                    revents: 0,
+                })
+                .collect()
+        };
+        if polls.is_empty() {
+            return true;
+        }
+        // SAFETY: the vector's own length.
+        unsafe { libc::syscall(libc::SYS_poll, polls.as_mut_ptr(), polls.len(), 5i32) };
+        let mut inner = self.inner.lock();
+        for poll in polls {
+            if poll.revents != 0
+                && let Some(ways) = inner.watched.get_mut(&poll.fd)
+            {
+                let happened = if poll.revents & libc::POLLNVAL != 0 {
+                    libc::EPOLLERR as u32
+                } else {
+                    poll.revents as u16 as u32
+                };
+                ways.take(happened, ready);
+                if ways.is_empty() {
+                    inner.watched.remove(&poll.fd);
+                }
+            }
+        }
+        if inner.set.is_none() {
+            // Perhaps there is a descriptor now.
+            inner.set = make_set();
+            let watched: Vec<(c_int, Ways)> = inner
+                .watched
+                .iter()
+                .map(|(&fd, &ways)| (fd, ways))
+                .collect();
+            for (fildes, ways) in watched {
+                control(&mut inner, fildes, false, ways);
+            }
+        }
+        false
+    }
+}
+
+/// Tells the set what a number is watched for. False if it cannot be.
+fn control(inner: &mut Inner, fildes: c_int, known: bool, ways: Ways) -> bool {
+    let Some(set) = inner.set else {
+        return true;
+    };
+    let mut event = libc::epoll_event {
+        events: ways.events(),
+        u64: fildes as u64,
+    };
+    let mut tell = |operation| {
+        // SAFETY: a valid event.
+        unsafe { libc::epoll_ctl(set, operation, fildes, &mut event) == 0 }
+    };
+    if ways.is_empty() {
+        tell(libc::EPOLL_CTL_DEL);
+        return true;
+    }
+    if known && tell(libc::EPOLL_CTL_MOD) {
+        return true;
+    }
+    if tell(libc::EPOLL_CTL_ADD) {
+        return true;
+    }
+    match sys::errno() {
+        libc::EEXIST => tell(libc::EPOLL_CTL_MOD),
+        // The program closed our set: the thread notices and makes another,
+        // with all that is watched.
+        libc::EBADF | libc::EINVAL if !is_set(set) => true,
+        _ => false,
+    }
+}
+
+fn is_set(set: c_int) -> bool {
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    // SAFETY: room for one event. An epoll descriptor answers 0.
+    unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait,
+            set,
+            &mut event,
+            1usize,
+            0i32,
+            std::ptr::null::<u64>(),
+            8usize,
+        ) >= 0
+    }
+}
+
+fn make_set() -> Option<c_int> {
+    // SAFETY: no pointers.
+    let set = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if set < 0 {
+        return None;
+    }
+    own_descriptors::adopt(set).ok()
+}
+
+extern "C" fn poller_thread(argument: *mut c_void) -> *mut c_void {
+    thread::name(c"aio-shim-poll");
+    // SAFETY: `thread::spawn` passes the runtime, which is never freed.
+    let runtime: &'static Runtime = unsafe { &*argument.cast_const().cast() };
+    while runtime.poller.round(runtime) {}
+    null_mut()
+}

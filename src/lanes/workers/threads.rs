@@ -1,0 +1,203 @@
+//! The threads of the pool: start, work, lead, sleep, end.
+//!
+//! With a ring, these threads only run jobs. Without one they are leader and
+//! followers: whoever is free takes the engine (a lock that is only tried),
+//! takes over what was submitted, hands out jobs, gives the engine back and
+//! runs a job itself; so a request at depth one changes threads once, not
+//! twice. What must hold: whoever goes to run a job or to sleep says so
+//! (SLEEPING, see [`crate::wakeup`]) and then looks once more; while anything
+//! is outstanding at least one thread lives; and one more thread than may
+//! run jobs, so that one is free to lead.
+
+use std::time::Duration;
+
+use super::{Done, Job, Pool, wake_idle};
+use crate::completion::Batch;
+use crate::engine;
+use crate::process::Runtime;
+use crate::stats::Lane;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sys;
+use crate::thread;
+
+/// How long a thread waits before it doubts that anything moves.
+const STUCK: Duration = Duration::from_millis(10);
+
+impl Pool {
+    fn idle_word<'a>(&'a self, runtime: &'a Runtime) -> &'a AtomicU32 {
+        if self.leads() {
+            runtime.wakeup.word()
+        } else {
+            &self.word
+        }
+    }
+
+    /// Starts or wakes as many threads as the queue can use; `self_helps`
+    /// when the caller will run one job itself. False: there is no thread at
+    /// all and none could be made.
+    pub fn staff(&self, runtime: &'static Runtime, self_helps: bool) -> bool {
+        let (wake, spawn) = {
+            let mut inner = self.inner.lock();
+            let useful = (inner.allowed - inner.running.min(inner.allowed)) as usize;
+            let wanted = inner.queue.len().min(useful) as u32;
+            let wanted = wanted.saturating_sub(u32::from(self_helps));
+            let wake = wanted.min(inner.idle);
+            // One more than may run jobs, so that one stays free to lead.
+            let most = inner.allowed + u32::from(self.leads());
+            let spare = u32::from(self.leads() && inner.idle == wake);
+            let spawn = (wanted - wake + spare).min(most.saturating_sub(inner.threads));
+            inner.threads += spawn;
+            (wake, spawn)
+        };
+        if wake > 0 {
+            wake_idle(self.idle_word(runtime), wake);
+        }
+        for started in 0..spawn {
+            if !thread::spawn(pool_thread, runtime) {
+                let mut inner = self.inner.lock();
+                inner.threads -= spawn - started;
+                return inner.threads > 0;
+            }
+        }
+        true
+    }
+
+    /// The engine thread joins the pool for good (there is no ring).
+    pub fn join_as_leader(&self, runtime: &'static Runtime) {
+        self.inner.lock().threads += 1;
+        work(runtime);
+    }
+
+    /// Runs one queued job in the calling thread, when no thread can be had.
+    pub fn run_here(&self, runtime: &'static Runtime) -> bool {
+        match self.pop() {
+            Some(job) => {
+                run(runtime, &job);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+extern "C" fn pool_thread(argument: *mut libc::c_void) -> *mut libc::c_void {
+    thread::name(c"aio-shim-worker");
+    // SAFETY: `thread::spawn` passes the runtime, which is never freed.
+    let runtime: &'static Runtime = unsafe { &*argument.cast_const().cast() };
+    work(runtime);
+    std::ptr::null_mut()
+}
+
+/// The life of a pool thread.
+fn work(runtime: &'static Runtime) {
+    let pool = &runtime.pool;
+    let mut seen = 0;
+    loop {
+        if pool.leads() {
+            runtime.wakeup.awake();
+            engine::lead(runtime);
+        }
+        if let Some(job) = pool.pop() {
+            if pool.leads() {
+                // From here on nobody looks, unless another thread sleeps
+                // and is woken by the next submission.
+                runtime.wakeup.prepare();
+                if engine::has_work(runtime) {
+                    runtime.wakeup.wake();
+                }
+            }
+            run(runtime, &job);
+            continue;
+        }
+        if !sleep(runtime, &mut seen) {
+            return;
+        }
+    }
+}
+
+/// Runs a job: publishes its result, and leaves word for the engine.
+fn run(runtime: &'static Runtime, job: &Job) {
+    runtime.stats.start(job.cb);
+    let outcome = job.run();
+    let mut batch = Batch::new();
+    // SAFETY: the job owns the request in progress; it is popped once.
+    unsafe { batch.complete(runtime, job.cb, outcome, Lane::Workers) };
+    batch.flush(runtime);
+    let pool = &runtime.pool;
+    pool.finished();
+    pool.report(Done {
+        handle: job.handle,
+        failed: outcome.err(),
+    });
+    if !pool.leads() && pool.wanted() {
+        runtime.wakeup.wake();
+    }
+}
+
+/// Sleeps until there may be work. False: this thread ends.
+fn sleep(runtime: &'static Runtime, seen: &mut u64) -> bool {
+    let pool = &runtime.pool;
+    let leads = pool.leads();
+    let word = pool.idle_word(runtime);
+    pool.inner.lock().idle += 1;
+    let sample = if leads {
+        runtime.wakeup.prepare()
+    } else {
+        word.load(Ordering::SeqCst)
+    };
+    let stuck = pool.queued() > 0;
+    let limit = if stuck {
+        STUCK
+    } else {
+        runtime
+            .notifier
+            .help_wanted()
+            .filter(|_| leads)
+            .map_or(runtime.idle(), |soon| soon.min(runtime.idle()))
+    };
+    let slept = if pool.has_work() || (leads && engine::has_work(runtime)) {
+        Ok(())
+    } else {
+        sys::futex_wait(word, sample, Some(limit))
+    };
+    pool.inner.lock().idle -= 1;
+    if slept != Err(libc::ETIMEDOUT) {
+        return true;
+    }
+    if stuck {
+        *seen = pool.unstick(*seen);
+        return true;
+    }
+    if limit < runtime.idle() {
+        runtime.notifier.retry();
+        return true;
+    }
+    !end(runtime)
+}
+
+/// Ends the calling thread's membership if nothing needs it.
+fn end(runtime: &'static Runtime) -> bool {
+    let pool = &runtime.pool;
+    let mut inner = pool.inner.lock();
+    if !pool.leads() {
+        if !inner.queue.is_empty() && inner.running < inner.allowed {
+            return false;
+        }
+        inner.threads -= 1;
+        return true;
+    }
+    if inner.threads > 1 {
+        if inner.idle == 0 && inner.running >= inner.threads - 1 {
+            // The last one that is free to lead.
+            return false;
+        }
+        inner.threads -= 1;
+        return true;
+    }
+    drop(inner);
+    if !engine::try_close(runtime) {
+        return false;
+    }
+    pool.inner.lock().threads -= 1;
+    true
+}

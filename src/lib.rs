@@ -1,0 +1,58 @@
+//! aio_shim: POSIX AIO for Linux on io_uring, or on worker threads.
+//!
+//! The way of a request, and the modules along it:
+//!
+//! ```text
+//! exports ─ submission ─ lanes::inline ──────────────────────────┐
+//!               │                                                ▼
+//!            intake ─ engine ─ scheduler ─ lanes::ring ──── completion ─ wait
+//!                        │                 lanes::workers        └───── notify
+//!                        └ streams, cancel, close
+//! ```
+//! `abi` and `request` say what lies in a control block, `process` what
+//! belongs to a process, `config` what the environment asks for.
+//! ARCHITECTURE.md has the invariants.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+#![warn(clippy::undocumented_unsafe_blocks)]
+
+pub mod abi;
+// Not in the test programs: their own close() is not to be replaced.
+#[cfg(not(test))]
+pub mod exports;
+
+mod collect;
+mod completion;
+mod config;
+mod descriptor;
+mod doctor;
+mod engine;
+mod intake;
+mod lanes;
+mod listio;
+mod load;
+mod message;
+mod notify;
+mod own_descriptors;
+mod process;
+mod refusal;
+mod request;
+mod scheduler;
+mod stats;
+mod submission;
+mod sync;
+mod sys;
+mod thread;
+mod wait;
+mod wakeup;
+
+/// What is prepared when the library is loaded: the options are read and the
+/// next definitions of the close family looked up. No thread, no descriptor,
+/// no mapping.
+#[cfg(not(test))]
+#[ctor::ctor(unsafe)]
+fn load() {
+    config::read();
+    exports::closing::resolve();
+    doctor::on_request();
+}

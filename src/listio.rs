@@ -1,0 +1,249 @@
+//! `lio_listio`: many requests handed over as one chain.
+//!
+//! Who comes in: one call with its list. What must hold: the whole list is
+//! one push, so the engine takes it over in one go, and a list that notifies
+//! as a whole stays together; an element that is refused stops no other.
+
+use std::ffi::c_int;
+
+use crate::abi::{
+    Aiocb, LIO_NOP, LIO_NOWAIT, LIO_READ, LIO_READV, LIO_WAIT, LIO_WRITE, LIO_WRITEV, ListEvent,
+    aiocb,
+};
+use crate::engine;
+use crate::intake::Push;
+use crate::message::{self, Question};
+use crate::notify::{Notice, Origin};
+use crate::process::Runtime;
+use crate::request::{self, Kind, ListPlace};
+use crate::submission::{self, Claimed};
+use crate::sync::atomic::Ordering;
+use crate::wait;
+
+fn kind(opcode: c_int) -> Option<Kind> {
+    match opcode {
+        LIO_READ => Some(Kind::Read),
+        LIO_WRITE => Some(Kind::Write),
+        LIO_READV => Some(Kind::ReadVector),
+        LIO_WRITEV => Some(Kind::WriteVector),
+        _ => None,
+    }
+}
+
+/// A chain under construction, oldest element first.
+struct Chain {
+    oldest: Option<Aiocb>,
+    newest: Option<Aiocb>,
+    length: usize,
+}
+
+/// # Safety
+/// `list` has `count` entries, each null or a valid control block that stays
+/// valid until its completion; `event` is null or readable.
+pub unsafe fn submit(
+    mode: c_int,
+    list: *const *mut aiocb,
+    count: c_int,
+    event: *const libc::sigevent,
+) -> Result<(), c_int> {
+    if mode != LIO_WAIT && mode != LIO_NOWAIT || count < 0 {
+        return Err(libc::EINVAL);
+    }
+    let count = if list.is_null() { 0 } else { count as usize };
+    let runtime = Runtime::get().ok_or(libc::EAGAIN)?;
+    let notice = match mode {
+        LIO_NOWAIT if !event.is_null() => {
+            // SAFETY: readable by contract.
+            unsafe { Notice::read(event, Origin::List)? }
+        }
+        _ => None,
+    };
+    if let Some(notice) = &notice {
+        runtime.notifier.admit(notice)?;
+    }
+    let mut chain = Chain {
+        oldest: None,
+        newest: None,
+        length: 0,
+    };
+    let mut refused = 0;
+    for index in 0..count {
+        // SAFETY: index < count.
+        let Some(cb) = Aiocb::new(unsafe { *list.add(index) }) else {
+            continue;
+        };
+        // SAFETY: a non-null entry is valid.
+        let opcode = unsafe { cb.members() }.opcode;
+        if opcode == LIO_NOP {
+            continue;
+        }
+        // SAFETY: as above.
+        match unsafe { element(runtime, cb, opcode) } {
+            Ok(claimed) => {
+                // SAFETY: both are claimed by us and not handed over.
+                unsafe { chain.add(runtime, claimed, notice.is_some(), event) }
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    // SAFETY: the chain's elements are claimed by us.
+    let pushed = unsafe { chain.push(runtime) };
+    if pushed.is_err() {
+        refused += chain.length;
+        if let Some(notice) = &notice {
+            runtime.notifier.withdraw(notice);
+        }
+        // Nothing was queued: POSIX's answer for want of resources.
+        return Err(libc::EAGAIN);
+    }
+    if mode == LIO_NOWAIT {
+        if notice.is_some() && chain.length == 0 {
+            message::ask(runtime, Question::Notify { event })?;
+        }
+        return if refused == 0 { Ok(()) } else { Err(libc::EIO) };
+    }
+    // SAFETY: by contract.
+    let failed = unsafe { wait_for_all(runtime, list, count)? };
+    if refused == 0 && !failed {
+        Ok(())
+    } else {
+        Err(libc::EIO)
+    }
+}
+
+/// Validates and claims one element.
+///
+/// # Safety
+/// `cb` is valid.
+unsafe fn element(runtime: &'static Runtime, cb: Aiocb, opcode: c_int) -> Result<Claimed, c_int> {
+    // SAFETY: by contract.
+    unsafe {
+        match kind(opcode) {
+            Some(kind) => submission::claim(runtime, cb, kind),
+            None => {
+                if !request::in_progress(Some(runtime), cb) {
+                    request::refuse(cb, libc::EINVAL);
+                }
+                Err(libc::EINVAL)
+            }
+        }
+    }
+}
+
+impl Chain {
+    /// # Safety
+    /// `claimed` and the chain's elements are claimed by us; `event` is
+    /// readable when `notifies`.
+    unsafe fn add(
+        &mut self,
+        runtime: &'static Runtime,
+        mut claimed: Claimed,
+        notifies: bool,
+        event: *const libc::sigevent,
+    ) {
+        claimed.look_up(runtime);
+        let cb = claimed.cb;
+        claimed.prepare(
+            runtime,
+            ListPlace {
+                first: notifies && self.oldest.is_none(),
+                member: notifies,
+                last: false,
+            },
+        );
+        // SAFETY: by contract; the reserved bytes are ours while in progress.
+        unsafe {
+            match self.newest {
+                Some(before) => cb.link().store(before.to_word(), Ordering::Relaxed),
+                None => {
+                    if notifies {
+                        cb.list_event().write(event.cast::<ListEvent>().read());
+                    }
+                    self.oldest = Some(cb);
+                }
+            }
+        }
+        self.newest = Some(cb);
+        self.length += 1;
+    }
+
+    /// Pushes the whole chain.
+    ///
+    /// # Safety
+    /// The elements are claimed by us.
+    unsafe fn push(&self, runtime: &'static Runtime) -> Result<(), c_int> {
+        let (Some(oldest), Some(newest)) = (self.oldest, self.newest) else {
+            return Ok(());
+        };
+        // SAFETY: by contract.
+        unsafe {
+            if request::progress(newest).place.member {
+                request::describe(
+                    newest,
+                    ListPlace {
+                        first: false,
+                        member: true,
+                        last: true,
+                    },
+                    0,
+                );
+            }
+            while runtime.intake.push(newest.to_word(), oldest.link()) == Push::Closed {
+                if let Err(error) = engine::ensure_running(runtime) {
+                    self.refuse(runtime, error);
+                    return Err(error);
+                }
+            }
+        }
+        runtime.wakeup.wake();
+        Ok(())
+    }
+
+    /// Takes every element back.
+    ///
+    /// # Safety
+    /// The elements are claimed by us and not handed over.
+    unsafe fn refuse(&self, runtime: &'static Runtime, error: c_int) {
+        let mut at = self.newest;
+        while let Some(cb) = at {
+            // SAFETY: by contract; the link of the oldest was never set by
+            // us, so the walk ends there.
+            unsafe {
+                at = if self.oldest == Some(cb) {
+                    None
+                } else {
+                    Aiocb::from_word(cb.link().load(Ordering::Relaxed))
+                };
+                submission::refuse_pushed(runtime, cb, error);
+            }
+        }
+    }
+}
+
+/// Waits for each element in turn; true if one failed. EINTR leaves them
+/// running, and nothing of this frame is known to anybody.
+///
+/// # Safety
+/// As for [`submit`].
+unsafe fn wait_for_all(
+    runtime: &'static Runtime,
+    list: *const *mut aiocb,
+    count: usize,
+) -> Result<bool, c_int> {
+    let mut failed = false;
+    for index in 0..count {
+        // SAFETY: index < count; entries are null or valid.
+        unsafe {
+            let entry = list.add(index);
+            let Some(cb) = Aiocb::new(*entry) else {
+                continue;
+            };
+            if cb.members().opcode == LIO_NOP {
+                continue;
+            }
+            wait::wait_any(runtime, entry.cast(), 1, None, false)?;
+            failed |= request::error(Some(runtime), cb) != 0;
+        }
+    }
+    Ok(failed)
+}
