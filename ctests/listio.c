@@ -258,8 +258,10 @@ static void interrupted_list(int rounds)
         prepare();
         cbs[3] = request(pair.ends[0], text, 4, 0);
         cbs[3].aio_lio_opcode = LIO_READ;
-        setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 20000}}, NULL);
+        /* Again and again, or it might come before the call waits. */
+        setitimer(ITIMER_REAL, &(struct itimerval){{0, 20000}, {0, 20000}}, NULL);
         CHECK_FAILS(lio_listio(LIO_WAIT, list, PARTS, NULL), EINTR);
+        setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
         reuse_stack();
         CHECK_EQ(aio_error(&cbs[3]), EINPROGRESS);
         SETUP(write(pair.ends[1], "late", 4) == 4);

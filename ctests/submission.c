@@ -55,12 +55,16 @@ static void big_transfer(enum place where, bool reading, bool listed)
             at += (size_t)pread(fd, buffer + at, SIZE - at, (off_t)at);
         direct = now_ns() - started;
     }
-    struct aiocb cb = request(fd, buffer, SIZE, 0), *list[] = {&cb};
-    cb.aio_lio_opcode = reading ? LIO_READ : LIO_WRITE;
-    started = now_ns();
-    CHECK_EQ(listed ? lio_listio(LIO_NOWAIT, list, 1, NULL) : reading ? aio_read(&cb) : aio_write(&cb), 0);
-    int64_t call = now_ns() - started;
-    CHECK_DONE(&cb, SIZE);
+    int64_t call = INT64_MAX;
+    for (int i = 0; i < 3; i++) { /* the best of three: the caller may lose its CPU to whoever does the work */
+        struct aiocb cb = request(fd, buffer, SIZE, 0), *list[] = {&cb};
+        cb.aio_lio_opcode = reading ? LIO_READ : LIO_WRITE;
+        started = now_ns();
+        CHECK_EQ(listed ? lio_listio(LIO_NOWAIT, list, 1, NULL) : reading ? aio_read(&cb) : aio_write(&cb), 0);
+        int64_t took = now_ns() - started;
+        call = took < call ? took : call;
+        CHECK_DONE(&cb, SIZE);
+    }
     CHECK(call * 4 < direct, "the call took %lld us, the plain transfer %lld us", (long long)call / 1000,
           (long long)direct / 1000);
 }
