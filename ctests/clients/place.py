@@ -27,6 +27,7 @@ class Case:
     limit: int = 60  # seconds, against hangs
     environment: dict = dataclasses.field(default_factory=dict)
     backends: tuple = ("glibc", "ring", "workers")
+    inline: bool = False  # only small cached reads: all may be served in the caller, and no backend is named then
 
 
 class Place:
