@@ -46,10 +46,38 @@ pub fn duplicate(fildes: c_int) -> Result<c_int, c_int> {
             remember(copy);
             return Ok(copy);
         }
-        if least <= 3 || sys::errno() == libc::EBADF {
-            return Err(sys::errno());
+        match sys::errno() {
+            libc::EMFILE | libc::EINVAL if least > 3 => least /= 2,
+            libc::EMFILE | libc::EINVAL => return beyond_the_limit(fildes),
+            error => return Err(error),
         }
-        least /= 2;
+    }
+}
+
+/// The program has used up its descriptors: makes one above its limit, which
+/// is raised for the moment of this call where that is allowed.
+fn beyond_the_limit(fildes: c_int) -> Result<c_int, c_int> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is valid for reading and writing; fcntl gets integers.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        let raised = libc::rlimit {
+            rlim_cur: limit.rlim_cur + PLACES as u64,
+            rlim_max: limit.rlim_max.max(limit.rlim_cur + PLACES as u64),
+        };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) != 0 {
+            return Err(libc::EMFILE);
+        }
+        let copy = libc::fcntl(fildes, libc::F_DUPFD_CLOEXEC, limit.rlim_cur as c_int);
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        if copy < 0 {
+            return Err(libc::EMFILE);
+        }
+        remember(copy);
+        Ok(copy)
     }
 }
 

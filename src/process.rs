@@ -10,7 +10,7 @@
 use std::ptr::{self, null_mut};
 
 use crate::abi::Aiocb;
-use crate::config::{self, Config};
+use crate::config::{self, Backend, Config};
 use crate::descriptor::Hints;
 use crate::engine::{Engine, Starter};
 use crate::intake::Intake;
@@ -48,6 +48,10 @@ pub struct Runtime {
     idle_ns: AtomicU64,
 }
 
+/// What a notifier begins as: copied, never used, so that it need not pass
+/// through the stack of whoever calls first.
+static PRISTINE: Notifier = Notifier::new();
+
 /// The page that fork wipes.
 struct Anchor {
     runtime: AtomicPtr<Runtime>,
@@ -73,9 +77,12 @@ impl Runtime {
     ///
     /// Async-signal-safe: raw mmap, no lock; of two that race one wins.
     pub fn get() -> Option<&'static Runtime> {
-        if let Some(runtime) = Self::current() {
-            return Some(runtime);
-        }
+        Self::current().or_else(Self::make)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make() -> Option<&'static Runtime> {
         let _errno = sys::KeepErrno::new();
         let config = config::get();
         let anchor = anchor(&config)?;
@@ -93,7 +100,7 @@ impl Runtime {
             (&raw mut (*fresh).engine).write(Mutex::new(None));
             (&raw mut (*fresh).pool).write(Pool::new(&config));
             (&raw mut (*fresh).poller).write(Poller::new());
-            (&raw mut (*fresh).notifier).write(Notifier::new());
+            (&raw mut (*fresh).notifier).copy_from_nonoverlapping(&PRISTINE, 1);
             (&raw mut (*fresh).idle_ns).write(AtomicU64::new(
                 u64::from(config.idle_seconds) * 1_000_000_000,
             ));
@@ -132,6 +139,13 @@ impl Runtime {
     pub fn stamp(&self, cb: Aiocb) -> u64 {
         let mixed = (cb.to_word() ^ self.secret).wrapping_mul(0xff51_afd7_ed55_8ccd);
         mixed ^ (mixed >> 32) ^ self.secret.rotate_left(17)
+    }
+
+    /// May requests be served in the calling thread? With a demanded ring,
+    /// not before there was one.
+    pub fn may_inline(&self) -> bool {
+        !self.config.without.inline
+            && (self.config.backend != Backend::Uring || self.starter.had_ring())
     }
 
     /// How long a thread stays without work.

@@ -103,13 +103,9 @@ pub fn mark_of(status: u64) -> u16 {
 /// `cb` is valid memory.
 pub unsafe fn in_progress(runtime: Option<&Runtime>, cb: Aiocb) -> bool {
     // SAFETY: valid by contract.
-    let (status, stamp) = unsafe {
-        (
-            cb.status().load(Ordering::SeqCst),
-            cb.stamp().load(Ordering::Relaxed),
-        )
-    };
-    code(status) == libc::EINPROGRESS && runtime.is_some_and(|runtime| stamp == runtime.stamp(cb))
+    unsafe {
+        code(cb.status().load(Ordering::SeqCst)) == libc::EINPROGRESS && stamped(runtime, cb)
+    }
 }
 
 /// Takes the control block for a new request.
@@ -229,11 +225,19 @@ pub unsafe fn refuse(cb: Aiocb, error: c_int) {
 ///
 /// True if the request was still in progress when the mark was seen on it:
 /// its completion will then wake `mark`. `many` is the mark for more than
-/// one waiter.
+/// one waiter. With `again`, the mark was left before: if it is gone the
+/// request completed meanwhile, and what is in progress is another one with
+/// the same control block.
 ///
 /// # Safety
 /// `cb` is valid memory.
-pub unsafe fn leave_mark(runtime: &Runtime, cb: Aiocb, mark: u16, many: u16) -> bool {
+pub unsafe fn leave_mark(
+    runtime: &Runtime,
+    cb: Aiocb,
+    mark: u16,
+    many: u16,
+    again: bool,
+) -> bool {
     // SAFETY: valid by contract.
     let word = unsafe { cb.status() };
     let mut status = word.load(Ordering::SeqCst);
@@ -245,8 +249,10 @@ pub unsafe fn leave_mark(runtime: &Runtime, cb: Aiocb, mark: u16, many: u16) -> 
             return false;
         }
         let wanted = match mark_of(status) {
+            0 if again => return false,
             0 => mark,
             present if present == mark || present == many => return true,
+            _ if again => return false,
             _ => many,
         };
         let marked = status & !MARK | u64::from(wanted) << MARK_SHIFT;
@@ -266,20 +272,24 @@ pub unsafe fn error(runtime: Option<&Runtime>, cb: Aiocb) -> c_int {
     // SAFETY: valid by contract.
     let status = code(unsafe { cb.status() }.load(Ordering::Acquire));
     // SAFETY: valid by contract.
-    if status == libc::EINPROGRESS && !unsafe { in_progress(runtime, cb) } {
-        return settled(cb);
+    if status == libc::EINPROGRESS && !unsafe { stamped(runtime, cb) } {
+        // It is in progress in another process: the parent's, not ours.
+        return libc::ECANCELED;
     }
     status
 }
 
-/// The code of a request that says EINPROGRESS without being in progress
-/// here: its process is another one; unless it completed between two looks.
-fn settled(cb: Aiocb) -> c_int {
-    // SAFETY: the callers hold a valid control block.
-    match code(unsafe { cb.status() }.load(Ordering::Acquire)) {
-        libc::EINPROGRESS => libc::ECANCELED,
-        code => code,
-    }
+/// Does the control block carry the stamp of this process? To be asked after
+/// EINPROGRESS was seen, with the same look: the stamp is written before the
+/// status and stays, whereas a second look at the status could find the next
+/// request of the same control block.
+///
+/// # Safety
+/// `cb` is valid memory.
+unsafe fn stamped(runtime: Option<&Runtime>, cb: Aiocb) -> bool {
+    // SAFETY: valid by contract.
+    let stamp = unsafe { cb.stamp() }.load(Ordering::Relaxed);
+    runtime.is_some_and(|runtime| stamp == runtime.stamp(cb))
 }
 
 /// aio_return: what the synchronous call would have returned.
@@ -290,10 +300,7 @@ pub unsafe fn value(runtime: Option<&Runtime>, cb: Aiocb) -> isize {
     // SAFETY: valid by contract.
     unsafe {
         let status = code(cb.status().load(Ordering::Acquire));
-        if status == libc::EINPROGRESS
-            && !in_progress(runtime, cb)
-            && settled(cb) == libc::ECANCELED
-        {
+        if status == libc::EINPROGRESS && !stamped(runtime, cb) {
             return -1;
         }
         cb.value().load(Ordering::Relaxed) as isize

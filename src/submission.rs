@@ -100,7 +100,7 @@ impl Claimed {
             return false;
         };
         self.file_slot = hint.file_slot;
-        if self.notice.is_some() || runtime.config.without.inline {
+        if self.notice.is_some() || !runtime.may_inline() {
             return false;
         }
         match inline::attempt(runtime, self.kind, &self.members, hint) {

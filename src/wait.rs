@@ -155,7 +155,10 @@ impl Deadline {
     }
 }
 
-unsafe extern "C-unwind" {
+// Not "C-unwind": with panic=abort the compiler would end the process when a
+// cancelled thread unwinds through its caller. The frames above have nothing
+// to drop, and unwind tables lead through them.
+unsafe extern "C" {
     /// src/c/cancellable.c: a cancellation point.
     fn aio_shim_cancellable_wait(
         word: *mut u32,
@@ -182,6 +185,7 @@ unsafe fn look(
     list: *const *const aiocb,
     count: usize,
     mark: Option<u16>,
+    again: bool,
 ) -> Look {
     let mut waiting = false;
     for index in 0..count {
@@ -195,7 +199,7 @@ unsafe fn look(
         // SAFETY: a non-null entry is a valid control block.
         let in_progress = unsafe {
             match mark {
-                Some(mark) => request::leave_mark(runtime, cb, mark, MANY),
+                Some(mark) => request::leave_mark(runtime, cb, mark, MANY, again),
                 None => request::in_progress(Some(runtime), cb),
             }
         };
@@ -223,7 +227,7 @@ pub unsafe fn wait_any(
     cancellable: bool,
 ) -> Result<(), c_int> {
     // SAFETY: by contract, here and below.
-    if unsafe { look(runtime, list, count, None) } == Look::Done {
+    if unsafe { look(runtime, list, count, None, false) } == Look::Done {
         return Ok(());
     }
     let until = match &deadline {
@@ -232,6 +236,7 @@ pub unsafe fn wait_any(
     };
     let mark = own_mark();
     let slot = &runtime.slots.0[usize::from(mark)];
+    let mut again = false;
     loop {
         // Announced before the word is sampled, and the word sampled before
         // the marks are left: a completion that sees a mark moves the word
@@ -239,7 +244,7 @@ pub unsafe fn wait_any(
         slot.sleepers.fetch_add(1, Ordering::SeqCst);
         let sample = slot.word.load(Ordering::SeqCst);
         // SAFETY: by contract.
-        if unsafe { look(runtime, list, count, Some(mark)) } == Look::Done {
+        if unsafe { look(runtime, list, count, Some(mark), again) } == Look::Done {
             slot.sleepers.fetch_sub(1, Ordering::SeqCst);
             return Ok(());
         }
@@ -258,7 +263,7 @@ pub unsafe fn wait_any(
             libc::EINTR => return Err(libc::EINTR),
             libc::ETIMEDOUT => {
                 // SAFETY: by contract.
-                return match unsafe { look(runtime, list, count, None) } {
+                return match unsafe { look(runtime, list, count, Some(mark), true) } {
                     Look::Done => Ok(()),
                     Look::Waiting => Err(libc::EAGAIN),
                 };
@@ -266,5 +271,6 @@ pub unsafe fn wait_any(
             // Woken, or the word had moved: look again.
             _ => {}
         }
+        again = true;
     }
 }

@@ -176,11 +176,11 @@ fn operation(kind: Kind, members: &Members, nature: &Nature) -> Result<Operation
             Direction::Write
         }));
     }
-    if kind.is_write() && nature.append {
-        return Ok(Operation::Append { from: nature.size });
-    }
     if members.offset < 0 {
         return Err(libc::EINVAL);
+    }
+    if kind.is_write() && nature.append {
+        return Ok(Operation::Append { from: nature.size });
     }
     let start = members.offset as u64;
     let len = if kind.is_vector() {

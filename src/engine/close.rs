@@ -55,6 +55,7 @@ impl Engine {
                 self.scheduler.payload_mut(handle).closing = true;
             }
             self.closings.push(Closing { message, jobs });
+            self.look_at_closings(runtime);
         }
     }
 
@@ -168,6 +169,27 @@ impl Engine {
                 self.cancel(runtime, fildes, Some(cb));
             }
         }
+    }
+
+    /// Jobs that a close waits for may have got hold of their file.
+    pub(super) fn look_at_closings(&mut self, runtime: &'static Runtime) {
+        let settled: Vec<Handle> = self
+            .closings
+            .iter()
+            .flat_map(|closing| closing.jobs.iter().copied())
+            .filter(|&handle| {
+                self.scheduler.payload(handle).place == Place::Pool
+                    && runtime.pool.has_its_file(handle)
+            })
+            .collect();
+        for handle in settled {
+            self.closing_moves_on(handle);
+        }
+    }
+
+    /// Does a close wait for a job?
+    pub(super) fn is_closing(&self) -> bool {
+        !self.closings.is_empty()
     }
 
     /// A job that a close waits for has ended.

@@ -179,6 +179,10 @@ impl Engine {
         if self.ring.is_none() {
             return Choice::Pool;
         }
+        if length > isize::MAX as usize {
+            // The plain call knows the error for this.
+            return Choice::Pool;
+        }
         let small = length <= OWN_LENGTH && !kind.is_vector();
         match (request.class, kind) {
             (Class::Stream | Class::Device, _) => Choice::Pool,
@@ -261,11 +265,13 @@ impl Engine {
             self.scheduler.operation(handle),
             Operation::Stream(_) | Operation::Free
         ) {
-            Work::Stream
+            Work::Stream {
+                nonblocking: self.scheduler.payload(handle).nonblocking,
+            }
         } else {
             Work::Positioned
         };
-        if work == Work::Stream {
+        if matches!(work, Work::Stream { .. }) {
             // It may block for long: it gets a number nobody can close.
             self.pin_for_job(handle);
         }

@@ -25,7 +25,7 @@ mod slab;
 mod start;
 mod streams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
 
 use crate::abi::Aiocb;
@@ -37,6 +37,7 @@ use crate::process::Runtime;
 use crate::request::Outcome;
 use crate::scheduler::{Handle, Order, Scheduler};
 use crate::stats::Lane;
+use crate::sys;
 use crate::sync::atomic::{Ordering, fence};
 
 use accept::Natures;
@@ -107,6 +108,8 @@ pub struct Engine {
     own: dispatch::Own,
     watches: BTreeMap<u32, Watch>,
     next_watch: u32,
+    /// Watches that end by themselves, by time.
+    deadlines: BTreeSet<(u64, u32)>,
     pins: Slab<Pin>,
     closings: Vec<Closing>,
     done: Vec<Done>,
@@ -134,6 +137,7 @@ impl Engine {
             own: dispatch::Own::new(),
             watches: BTreeMap::new(),
             next_watch: 0,
+            deadlines: BTreeSet::new(),
             pins: Slab::new(),
             closings: Vec::new(),
             done: Vec::new(),
@@ -147,9 +151,24 @@ impl Engine {
         let mut found = self.take_done(runtime);
         found |= self.take_events(runtime);
         found |= self.take_intake(runtime);
+        found |= self.expire(runtime);
         self.dispatch(runtime);
         self.batch.flush(runtime);
+        if self.is_closing() {
+            self.look_at_closings(runtime);
+        }
+        if self.ring.is_none() {
+            runtime.pool.look_at(self.look_at());
+        }
         found
+    }
+
+    /// When this engine wants a turn although nothing calls it.
+    fn look_at(&self) -> Option<u64> {
+        if self.is_closing() {
+            return Some(sys::now_ns() + LOOK_AGAIN);
+        }
+        self.deadlines.first().map(|&(time, _)| time)
     }
 
     /// Ends a request that was carried out, or refused, by this thread.
@@ -202,9 +221,22 @@ impl Engine {
     }
 }
 
+/// How soon the engine looks again at what a close waits for.
+const LOOK_AGAIN: u64 = 1_000_000;
+
 /// Is there anything for the engine to take?
 pub fn has_work(runtime: &Runtime) -> bool {
     !runtime.intake.is_empty() || runtime.pool.has_done() || runtime.poller.has_events()
+}
+
+/// One turn, although nothing calls for it. For pool threads.
+pub fn lead_now(runtime: &'static Runtime) {
+    if let Some(mut engine) = runtime.engine.try_lock()
+        && let Some(engine) = engine.as_mut()
+    {
+        engine.turn(runtime);
+    }
+    lead(runtime);
 }
 
 /// Plays the engine for as long as there is something to do and nobody else

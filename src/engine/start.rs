@@ -41,6 +41,11 @@ impl Starter {
         }
     }
 
+    /// Has a ring been set up in this process?
+    pub fn had_ring(&self) -> bool {
+        self.answer.load(Ordering::Relaxed) == SET_UP
+    }
+
     fn answer(&self, answer: u32) {
         self.answer.store(answer, Ordering::Release);
         sys::futex_wake(self.answer.as_ptr(), i32::MAX);
@@ -79,7 +84,9 @@ pub fn ensure_running(runtime: &'static Runtime) -> Result<(), c_int> {
 fn start(runtime: &'static Runtime) -> Result<(), c_int> {
     let starter = &runtime.starter;
     let must_ring = runtime.config.backend == Backend::Uring;
-    starter.answer.store(UNKNOWN, Ordering::SeqCst);
+    if must_ring {
+        starter.answer.store(UNKNOWN, Ordering::SeqCst);
+    }
     if !thread::spawn(engine_thread, runtime) {
         if starter.said.swap(1, Ordering::Relaxed) == 0 && runtime.config.verbose {
             sys::to_stderr("aio_shim: no thread can be created: requests fail with EAGAIN\n");
@@ -235,6 +242,9 @@ impl Engine {
             } else {
                 limit = shorter(limit, runtime.idle() - rested);
             }
+        } else if let Some(time) = self.look_at() {
+            let soon = Duration::from_nanos(time.saturating_sub(sys::now_ns()));
+            limit = shorter(limit, soon);
         } else if stuck {
             limit = shorter(limit, STUCK);
         } else if self.pooled > 0 {

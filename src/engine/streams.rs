@@ -15,12 +15,15 @@ use crate::process::Runtime;
 use crate::request::Kind;
 use crate::scheduler::{Handle, StreamId};
 use crate::stats::Lane;
+use crate::sys;
 
 /// A stream that is being watched.
 pub struct Watch {
     pub fildes: c_int,
     way: Way,
     waits: Waits,
+    /// When it ends with EAGAIN (SO_RCVTIMEO, SO_SNDTIMEO).
+    deadline: Option<u64>,
 }
 
 /// Who waits for it.
@@ -50,9 +53,13 @@ impl Engine {
             // EINVAL of a pipe or socket, from the kernel itself.
             return self.start_in_pool(runtime, handle);
         }
+        if !kind.is_vector() && transfer.length > isize::MAX as usize {
+            // The plain call knows the error for this.
+            return self.start_in_pool(runtime, handle);
+        }
         for _ in 0..ROUNDS {
             match try_now(fildes, kind, &transfer) {
-                Ok(bytes) if kind.is_read() => {
+                Ok(bytes) if kind.is_read() || nonblocking => {
                     return self.finish(runtime, handle, Ok(bytes), Lane::Engine);
                 }
                 Ok(bytes) => {
@@ -64,16 +71,13 @@ impl Engine {
                     }
                 }
                 Err(libc::EAGAIN) if nonblocking => {
-                    let outcome = match transfer.done {
-                        0 => Err(libc::EAGAIN),
-                        done => Ok(done),
-                    };
-                    return self.finish(runtime, handle, outcome, Lane::Engine);
+                    return self.finish(runtime, handle, Err(libc::EAGAIN), Lane::Engine);
                 }
                 Err(libc::EAGAIN) => break,
                 Err(libc::EINTR) => {}
-                Err(libc::EOPNOTSUPP | libc::ENOSYS) => {
-                    // Terminals and the like know no RWF_NOWAIT.
+                Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EACCES) => {
+                    // Terminals and the like know no RWF_NOWAIT, and a filter
+                    // may not know preadv2.
                     if nonblocking || is_ready(fildes, way(kind).poll_events()) {
                         return self.start_in_pool(runtime, handle);
                     }
@@ -101,12 +105,18 @@ impl Engine {
         } else {
             Waits::Parked(self.scheduler.park(handle))
         };
+        let way = way(kind);
+        let deadline = timeout(fildes, way).map(|timeout| sys::now_ns() + timeout);
+        if let Some(time) = deadline {
+            self.deadlines.insert((time, number));
+        }
         self.watches.insert(
             number,
             Watch {
                 fildes,
-                way: way(kind),
+                way,
                 waits,
+                deadline,
             },
         );
         self.arm(runtime, number);
@@ -128,7 +138,7 @@ impl Engine {
 
     /// A watched stream is ready (or has failed, which the try will tell).
     pub(super) fn stream_ready(&mut self, runtime: &'static Runtime, number: u32) {
-        let Some(watch) = self.watches.remove(&number) else {
+        let Some(watch) = self.forget(number) else {
             return;
         };
         match watch.waits {
@@ -139,6 +149,40 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn forget(&mut self, number: u32) -> Option<Watch> {
+        let watch = self.watches.remove(&number)?;
+        if let Some(time) = watch.deadline {
+            self.deadlines.remove(&(time, number));
+        }
+        Some(watch)
+    }
+
+    /// Ends what a socket's own time limit ends, as the plain call would.
+    pub(super) fn expire(&mut self, runtime: &'static Runtime) -> bool {
+        let mut any = false;
+        while let Some(&(time, number)) = self.deadlines.first() {
+            if time > sys::now_ns() {
+                break;
+            }
+            any = true;
+            let waits = self.watches.get(&number).map(|watch| watch.waits);
+            self.disarm(runtime, number);
+            match waits {
+                Some(Waits::Write(handle)) => {
+                    let done = self.scheduler.payload(handle).done as usize;
+                    self.finish(runtime, handle, Ok(done), Lane::Engine);
+                }
+                Some(Waits::Parked(stream)) => {
+                    if let Some(handle) = self.scheduler.unpark(stream) {
+                        self.finish(runtime, handle, Err(libc::EAGAIN), Lane::Engine);
+                    }
+                }
+                None => {}
+            }
+        }
+        any
     }
 
     /// What the poller saw.
@@ -154,7 +198,7 @@ impl Engine {
 
     /// Stops watching.
     pub(super) fn disarm(&mut self, runtime: &'static Runtime, number: u32) {
-        if let Some(watch) = self.watches.remove(&number) {
+        if let Some(watch) = self.forget(number) {
             match self.ring.as_mut() {
                 Some(ring) => drop(ring.unwatch(number)),
                 None => runtime.poller.unwatch(runtime, watch.fildes, watch.way),
@@ -206,6 +250,32 @@ impl Engine {
             }
         }
     }
+}
+
+/// A socket's own time limit for this direction, in nanoseconds.
+fn timeout(fildes: c_int, way: Way) -> Option<u64> {
+    let option = match way {
+        Way::In => libc::SO_RCVTIMEO,
+        Way::Out => libc::SO_SNDTIMEO,
+    };
+    let mut limit = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let mut length = size_of::<libc::timeval>() as libc::socklen_t;
+    // SAFETY: both out-parameters are writable. What is no socket answers
+    // ENOTSOCK.
+    let answer = unsafe {
+        libc::getsockopt(
+            fildes,
+            libc::SOL_SOCKET,
+            option,
+            (&raw mut limit).cast(),
+            &mut length,
+        )
+    };
+    let nanoseconds = limit.tv_sec as u64 * 1_000_000_000 + limit.tv_usec as u64 * 1000;
+    (answer == 0 && nanoseconds > 0).then_some(nanoseconds)
 }
 
 fn way(kind: Kind) -> Way {

@@ -74,7 +74,7 @@ fn as_result(answer: libc::c_long) -> c_int {
 /// close(2). Requests that are queued for `fd` complete as if it had stayed
 /// open. Async-signal-safe; a cancellation point.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
+pub unsafe extern "C" fn close(fd: c_int) -> c_int {
     if fd >= 0 {
         if own_descriptors::is_own(fd) {
             sys::set_errno(libc::EBADF);
@@ -85,7 +85,7 @@ pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     match CLOSE.get() {
         // SAFETY: the next definition of close has its type.
         Some(next) => unsafe {
-            std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn(c_int) -> c_int>(next)(
+            std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int) -> c_int>(next)(
                 fd,
             )
         },

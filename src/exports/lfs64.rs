@@ -43,7 +43,7 @@ pub unsafe extern "C" fn aio_return64(aiocbp: *mut aiocb) -> isize {
 
 /// As aio_suspend().
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn aio_suspend64(
+pub unsafe extern "C" fn aio_suspend64(
     list: *const *const aiocb,
     nent: c_int,
     timeout: *const libc::timespec,

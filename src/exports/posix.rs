@@ -122,7 +122,7 @@ pub unsafe extern "C" fn aio_return(aiocbp: *mut aiocb) -> isize {
 /// async-signal-safe, also in a handler that interrupted aio_suspend().
 /// Source: POSIX.1-2024.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn aio_suspend(
+pub unsafe extern "C" fn aio_suspend(
     list: *const *const aiocb,
     nent: c_int,
     timeout: *const libc::timespec,

@@ -149,15 +149,17 @@ fn finish(backlog: &Backlog, fake: &Fake) {
     assert!(!backlog.state.lock().in_episode());
 }
 
-fn model(body: impl Fn() + Sync + Send + 'static) {
-    // Every interleaving, without a bound.
-    loom::model::Builder::new().check(body);
+/// Tries every interleaving, with at most `preemptions` if given.
+fn model(preemptions: Option<usize>, body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.check(body);
 }
 
 /// Two threads post the same signal, with room for one.
 #[test]
 fn loom_posters_and_a_full_queue() {
-    model(|| {
+    model(None, || {
         let backlog = Arc::new(Backlog::new());
         let fake = Arc::new(Fake::new(1, 2, 0));
         let other = {
@@ -180,7 +182,7 @@ fn loom_posters_and_a_full_queue() {
 /// The notifier works, finds nothing and leaves, while somebody posts.
 #[test]
 fn loom_the_notifier_leaves_while_one_posts() {
-    model(|| {
+    model(None, || {
         let backlog = Arc::new(Backlog::new());
         let fake = Arc::new(Fake::new(0, 4, 0));
         backlog.post(&*fake, &[notice(40, 1)]);
@@ -204,7 +206,7 @@ fn loom_the_notifier_leaves_while_one_posts() {
 /// Two threads and the notifier, while the program makes room one by one.
 #[test]
 fn loom_room_appears_meanwhile() {
-    model(|| {
+    model(Some(4), || {
         let backlog = Arc::new(Backlog::new());
         let fake = Arc::new(Fake::new(0, 4, 0));
         backlog.post(&*fake, &[notice(40, 1)]);
@@ -234,7 +236,7 @@ fn loom_room_appears_meanwhile() {
 /// lost wake is a deadlock, which loom reports.)
 #[test]
 fn loom_no_wake_is_lost() {
-    model(|| {
+    model(None, || {
         let backlog = Arc::new(Backlog::new());
         let fake = Arc::new(Fake::new(1000, 1, 5));
         backlog.state.lock().present = true;
@@ -252,7 +254,7 @@ fn loom_no_wake_is_lost() {
 /// No thread can be made: the engine's help is asked for, and suffices.
 #[test]
 fn loom_the_engine_helps() {
-    model(|| {
+    model(None, || {
         let backlog = Arc::new(Backlog::new());
         let fake = Arc::new(Fake::new(1, 0, 0));
         let other = {
@@ -272,7 +274,7 @@ fn loom_the_engine_helps() {
 /// of them learns of the other.
 #[test]
 fn loom_a_secured_thread_stays() {
-    model(|| {
+    model(None, || {
         let muster = Arc::new(Muster::new());
         muster.joined();
         let leaving = {

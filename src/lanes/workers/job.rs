@@ -17,8 +17,9 @@ use crate::sys;
 pub enum Work {
     /// A transfer at an offset.
     Positioned,
-    /// A transfer on what cannot seek; may block; a write is made whole.
-    Stream,
+    /// A transfer on what cannot seek; may block; a write is made whole
+    /// unless the descriptor is nonblocking.
+    Stream { nonblocking: bool },
     /// fsync or fdatasync; with the error of an earlier write to report.
     Sync { carried: Option<c_int> },
 }
@@ -51,10 +52,10 @@ impl Job {
         match self.work {
             Work::Positioned => positioned(self.fildes, self.kind, &self.transfer, self.offset),
             Work::Sync { carried } => sync(self.fildes, self.kind, carried),
-            Work::Stream if self.kind.is_read() => {
+            Work::Stream { nonblocking } if nonblocking || self.kind.is_read() => {
                 stream(self.fildes, self.kind, &self.transfer, 0)
             }
-            Work::Stream => {
+            Work::Stream { .. } => {
                 let mut transfer = self.transfer;
                 loop {
                     match stream(self.fildes, self.kind, &transfer, 0) {
@@ -140,7 +141,8 @@ pub fn positioned_with(
                 number,
                 fildes,
                 transfer.buffer,
-                transfer.length.min(TRANSFER_MAX),
+                // The kernel cuts it to MAX_RW_COUNT itself.
+                transfer.length,
                 offset,
             )
         } else if kind.is_vector() {
@@ -186,6 +188,18 @@ fn stream(fildes: c_int, kind: Kind, transfer: &Progress, flags: c_int) -> Outco
         (rest.as_ptr(), rest.len())
     };
     if flags == 0 {
+        if !kind.is_vector() {
+            let plain = if kind.is_read() {
+                libc::SYS_read
+            } else {
+                libc::SYS_write
+            };
+            let length = transfer.length - transfer.done.min(transfer.length);
+            // SAFETY: as in `positioned`.
+            return sys::result(unsafe {
+                libc::syscall(plain, fildes, transfer.buffer + transfer.done, length)
+            });
+        }
         let plain = if kind.is_read() {
             libc::SYS_readv
         } else {

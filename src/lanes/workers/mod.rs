@@ -14,11 +14,12 @@ mod poller;
 pub mod threads;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::scheduler::Handle;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sys;
 
 pub use job::{
@@ -47,6 +48,8 @@ struct Inner {
     running: u32,
     /// How many may run one at present.
     allowed: u32,
+    /// The jobs that run, each with its thread's number.
+    active: Vec<(Handle, u32)>,
     /// Finished jobs, to see whether anything moves.
     finished: u64,
 }
@@ -65,6 +68,8 @@ pub struct Pool {
     most: AtomicU32,
     /// The threads play the engine themselves (no ring).
     leads: AtomicBool,
+    /// When the engine wants a turn although nothing calls it; 0: never.
+    look_at: AtomicU64,
 }
 
 impl Pool {
@@ -76,6 +81,7 @@ impl Pool {
                 idle: 0,
                 running: 0,
                 allowed: FEW.min(config.threads),
+                active: Vec::new(),
                 finished: 0,
             }),
             done: Mutex::new(Vec::new()),
@@ -84,6 +90,7 @@ impl Pool {
             word: AtomicU32::new(0),
             most: AtomicU32::new(config.threads),
             leads: AtomicBool::new(false),
+            look_at: AtomicU64::new(0),
         }
     }
 
@@ -100,6 +107,20 @@ impl Pool {
     /// From now on they do, or do not.
     pub fn set_leads(&self, leads: bool) {
         self.leads.store(leads, Ordering::SeqCst);
+    }
+
+    /// The engine, played by the pool's threads, wants a turn at this time
+    /// (CLOCK_MONOTONIC, nanoseconds).
+    pub fn look_at(&self, time: Option<u64>) {
+        self.look_at.store(time.unwrap_or(0), Ordering::SeqCst);
+    }
+
+    /// How long until it does.
+    fn look_in(&self) -> Option<Duration> {
+        match self.look_at.load(Ordering::SeqCst) {
+            0 => None,
+            time => Some(Duration::from_nanos(time.saturating_sub(sys::now_ns()))),
+        }
     }
 
     /// How many more jobs the queue should get: enough that no thread has to
@@ -177,19 +198,32 @@ impl Pool {
         self.engine_wants.load(Ordering::SeqCst)
     }
 
-    fn pop(&self) -> Option<Job> {
+    /// Has the thread that runs this job certainly got hold of the open file,
+    /// so that the descriptor's number does not matter any more? True for a
+    /// job that does not run at all.
+    pub fn has_its_file(&self, handle: Handle) -> bool {
+        let inner = self.inner.lock();
+        match inner.active.iter().find(|active| active.0 == handle) {
+            Some(&(_, thread)) => sleeps_in_a_call(thread),
+            None => !inner.queue.iter().any(|job| job.handle == handle),
+        }
+    }
+
+    fn pop(&self, thread: u32) -> Option<Job> {
         let mut inner = self.inner.lock();
         if inner.running >= inner.allowed {
             return None;
         }
         let job = inner.queue.pop_front()?;
         inner.running += 1;
+        inner.active.push((job.handle, thread));
         Some(job)
     }
 
-    fn finished(&self) {
+    fn finished(&self, handle: Handle) {
         let mut inner = self.inner.lock();
         inner.running -= 1;
+        inner.active.retain(|active| active.0 != handle);
         inner.finished += 1;
     }
 
@@ -222,6 +256,54 @@ impl Pool {
         }
         quiet
     }
+}
+
+/// Does a thread of ours sleep inside a transfer? The kernel takes the file
+/// from the descriptor before it can sleep for its data. Without /proc the
+/// answer is no: then the end of the job is waited for.
+fn sleeps_in_a_call(thread: u32) -> bool {
+    let mut text = [0u8; 64];
+    let mut path = *b"/proc/self/task/0000000000/syscall\0";
+    let mut rest = thread;
+    for digit in path[16..26].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    // Leading zeros are no thread number to the kernel: move the rest up.
+    let zeros = path[16..25].iter().take_while(|&&digit| digit == b'0').count();
+    path.copy_within(16 + zeros.., 16);
+    // SAFETY: a C string; the descriptor stays in this block; `text` is
+    // writable for its length.
+    let length = unsafe {
+        let fildes = libc::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if fildes < 0 {
+            return false;
+        }
+        let length = libc::read(fildes, text.as_mut_ptr().cast(), text.len());
+        libc::syscall(libc::SYS_close, fildes);
+        length
+    };
+    let Some(text) = text.get(..length.max(0) as usize) else {
+        return false;
+    };
+    // "running", or the number of the call the thread sleeps in.
+    let number = text.split(|&byte| byte == b' ').next().unwrap_or(text);
+    [
+        libc::SYS_pread64,
+        libc::SYS_pwrite64,
+        libc::SYS_preadv2,
+        libc::SYS_pwritev2,
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_readv,
+        libc::SYS_writev,
+        libc::SYS_fsync,
+        libc::SYS_fdatasync,
+    ]
+    .iter()
+    .any(|call| {
+        std::str::from_utf8(number).is_ok_and(|text| text.parse::<i64>() == Ok(*call))
+    })
 }
 
 /// A clean word for idle threads to sleep on, given the way the engine runs.

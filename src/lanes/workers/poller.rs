@@ -75,6 +75,8 @@ struct Inner {
     watched: BTreeMap<c_int, Ways>,
     /// The epoll set; None: not yet, or none to be had.
     set: Option<c_int>,
+    /// A descriptor that is always ready, in the set to wake the thread.
+    nudge: Option<c_int>,
     running: bool,
 }
 
@@ -93,6 +95,7 @@ impl Poller {
             inner: Mutex::new(Inner {
                 watched: BTreeMap::new(),
                 set: None,
+                nudge: None,
                 running: false,
             }),
             events: Mutex::new(Vec::new()),
@@ -162,6 +165,9 @@ impl Poller {
         if ways.is_empty() {
             inner.watched.remove(&fildes);
         }
+        if inner.watched.is_empty() {
+            nudge(&mut inner);
+        }
     }
 
     /// Starts the thread. False if none can be had.
@@ -192,8 +198,8 @@ impl Poller {
             return true;
         }
         inner.running = false;
-        if let Some(set) = inner.set.take() {
-            own_descriptors::release(set);
+        for fildes in [inner.set.take(), inner.nudge.take()].into_iter().flatten() {
+            own_descriptors::release(fildes);
         }
         false
     }
@@ -224,6 +230,12 @@ impl Poller {
             Ok(0) => return true,
             Ok(count) => {
                 for event in &events[..count] {
+                    if event.u64 == NUDGE {
+                        if let Some(fildes) = inner.nudge.take() {
+                            own_descriptors::release(fildes);
+                        }
+                        continue;
+                    }
                     let fildes = event.u64 as c_int;
                     if let Some(ways) = inner.watched.get_mut(&fildes) {
                         ways.take(event.events, ready);
@@ -280,7 +292,15 @@ impl Poller {
             return true;
         }
         // SAFETY: the vector's own length.
-        unsafe { libc::syscall(libc::SYS_poll, polls.as_mut_ptr(), polls.len(), 5i32) };
+        let answer =
+            unsafe { libc::syscall(libc::SYS_poll, polls.as_mut_ptr(), polls.len(), 5i32) };
+        if answer < 0 {
+            // More numbers than RLIMIT_NOFILE: each is tried now and then.
+            sys::sleep(Duration::from_millis(5));
+            for poll in &mut polls {
+                poll.revents = libc::POLLERR;
+            }
+        }
         let mut inner = self.inner.lock();
         for poll in polls {
             if poll.revents != 0
@@ -310,6 +330,34 @@ impl Poller {
             }
         }
         false
+    }
+}
+
+/// The key of the nudge in the set; no descriptor number.
+const NUDGE: u64 = u64::MAX;
+
+/// Nothing is watched any more: the thread, which may wait without limit,
+/// comes back and begins to count its idle time.
+fn nudge(inner: &mut Inner) {
+    let Some(set) = inner.set else {
+        return;
+    };
+    if inner.nudge.is_some() {
+        return;
+    }
+    // SAFETY: no pointers.
+    let fildes = unsafe { libc::eventfd(1, libc::EFD_CLOEXEC) };
+    if fildes < 0 {
+        return;
+    }
+    if let Ok(fildes) = own_descriptors::adopt(fildes) {
+        let mut event = libc::epoll_event {
+            events: libc::EPOLLIN as u32,
+            u64: NUDGE,
+        };
+        // SAFETY: a valid event.
+        unsafe { libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, fildes, &mut event) };
+        inner.nudge = Some(fildes);
     }
 }
 

@@ -70,7 +70,7 @@ impl Pool {
 
     /// Runs one queued job in the calling thread, when no thread can be had.
     pub fn run_here(&self, runtime: &'static Runtime) -> bool {
-        match self.pop() {
+        match self.pop(own_number()) {
             Some(job) => {
                 run(runtime, &job);
                 true
@@ -88,16 +88,22 @@ extern "C" fn pool_thread(argument: *mut libc::c_void) -> *mut libc::c_void {
     std::ptr::null_mut()
 }
 
+fn own_number() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+}
+
 /// The life of a pool thread.
 fn work(runtime: &'static Runtime) {
     let pool = &runtime.pool;
     let mut seen = 0;
+    let number = own_number();
     loop {
         if pool.leads() {
             runtime.wakeup.awake();
             engine::lead(runtime);
         }
-        if let Some(job) = pool.pop() {
+        if let Some(job) = pool.pop(number) {
             if pool.leads() {
                 // From here on nobody looks, unless another thread sleeps
                 // and is woken by the next submission.
@@ -124,7 +130,7 @@ fn run(runtime: &'static Runtime, job: &Job) {
     unsafe { batch.complete(runtime, job.cb, outcome, Lane::Workers) };
     batch.flush(runtime);
     let pool = &runtime.pool;
-    pool.finished();
+    pool.finished(job.handle);
     pool.report(Done {
         handle: job.handle,
         failed: outcome.err(),
@@ -146,15 +152,12 @@ fn sleep(runtime: &'static Runtime, seen: &mut u64) -> bool {
         word.load(Ordering::SeqCst)
     };
     let stuck = pool.queued() > 0;
-    let limit = if stuck {
-        STUCK
-    } else {
-        runtime
-            .notifier
-            .help_wanted()
-            .filter(|_| leads)
-            .map_or(runtime.idle(), |soon| soon.min(runtime.idle()))
-    };
+    let mut limit = if stuck { STUCK } else { runtime.idle() };
+    let help = runtime.notifier.help_wanted().filter(|_| leads);
+    let look = pool.look_in().filter(|_| leads);
+    for soon in [help, look].into_iter().flatten() {
+        limit = limit.min(soon);
+    }
     let slept = if pool.has_work() || (leads && engine::has_work(runtime)) {
         Ok(())
     } else {
@@ -168,8 +171,14 @@ fn sleep(runtime: &'static Runtime, seen: &mut u64) -> bool {
         *seen = pool.unstick(*seen);
         return true;
     }
-    if limit < runtime.idle() {
+    if help.is_some() {
         runtime.notifier.retry();
+    }
+    if look.is_some() {
+        // Nothing calls, but the engine wants a turn.
+        engine::lead_now(runtime);
+    }
+    if limit < runtime.idle() {
         return true;
     }
     !end(runtime)
