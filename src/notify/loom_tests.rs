@@ -206,7 +206,7 @@ fn loom_the_notifier_leaves_while_one_posts() {
 /// Two threads and the notifier, while the program makes room one by one.
 #[test]
 fn loom_room_appears_meanwhile() {
-    model(Some(4), || {
+    model(Some(3), || {
         let backlog = Arc::new(Backlog::new());
         let fake = Arc::new(Fake::new(0, 4, 0));
         backlog.post(&*fake, &[notice(40, 1)]);
