@@ -136,6 +136,11 @@ impl Extents {
         self.forest.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.forest.bytes()
+    }
+
     fn map<T>(&mut self, table: &mut Table<T>, file: &mut Overlap, index: u32) {
         let request = &mut table[index];
         let Some((start, end, writes)) = request.operation.extent() else {

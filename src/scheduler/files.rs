@@ -30,7 +30,7 @@ impl File {
 }
 
 pub(super) struct Files {
-    files: Slab<File>,
+    files: Slab<File, 32>,
     names: HashMap<FileKey, u32, Mix>,
 }
 
@@ -100,7 +100,7 @@ pub(super) struct Group {
 }
 
 pub(super) struct Groups {
-    groups: Slab<Group>,
+    groups: Slab<Group, 32>,
     names: HashMap<i32, u32, Mix>,
 }
 

@@ -23,6 +23,7 @@
 //! | [`streams`] | one request at a time |
 //! | [`ready`] | what may start, best first |
 //! | [`files`] | who shares a file or a descriptor number |
+//! | [`inspect`] | nothing: the questions one may ask |
 //! | [`table`], [`slab`] | the requests and the lists through them |
 //!
 //! The cost of each call is at most logarithmic in what is outstanding,
@@ -34,6 +35,7 @@ mod barrier;
 mod extents;
 mod files;
 mod hash;
+mod inspect;
 mod ready;
 mod slab;
 mod streams;
@@ -295,14 +297,6 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Of a sync: the error of the first write to fail of those it waited for.
-    pub fn carried_error(&self, handle: Handle) -> Option<i32> {
-        match self.table[handle.0].error {
-            0 => None,
-            error => Some(error),
-        }
-    }
-
     /// A Running stream request found nothing to do: it waits for its stream
     /// to be ready, and can be withdrawn again.
     pub fn park(&mut self, handle: Handle) -> StreamId {
@@ -322,34 +316,6 @@ impl<T> Scheduler<T> {
         self.lanes.unpark(&mut self.table, stream.0).map(Handle)
     }
 
-    /// Whether a request of that stream waits. When none does, nobody needs
-    /// to hear of the stream's readiness.
-    pub fn stream_waits(&self, stream: StreamId) -> bool {
-        self.lanes.waits(stream.0)
-    }
-
-    /// The stream of a [`Operation::Stream`] request.
-    pub fn stream_of(&self, handle: Handle) -> Option<StreamId> {
-        let request = &self.table[handle.0];
-        match (request.operation, request.keeper) {
-            (Operation::Stream(_), Keeper::Lane(lane)) => Some(Lanes::id(lane)),
-            _ => None,
-        }
-    }
-
-    /// The live requests of a descriptor number, in call order.
-    pub fn of_descriptor(&self, descriptor: i32) -> impl Iterator<Item = Handle> + '_ {
-        let mut next = self.groups.first(descriptor);
-        std::iter::from_fn(move || {
-            let index = next;
-            if index == NIL {
-                return None;
-            }
-            next = self.table.next(index, Chain::Descriptor);
-            Some(Handle(index))
-        })
-    }
-
     /// The number was closed. Its live requests keep their order, among
     /// themselves and with others of their file, but belong to it no longer;
     /// what is submitted with the number from now on is for another file.
@@ -361,41 +327,5 @@ impl<T> Scheduler<T> {
     /// Every live request, in no order.
     pub fn handles(&self) -> Vec<Handle> {
         self.table.indexes().map(Handle).collect()
-    }
-
-    /// Whether the handle names a live request.
-    pub fn live(&self, handle: Handle) -> bool {
-        self.table.get(handle.0).is_some()
-    }
-
-    /// The payload of a live request.
-    pub fn payload(&self, handle: Handle) -> &T {
-        &self.table[handle.0].payload
-    }
-
-    /// The payload of a live request.
-    pub fn payload_mut(&mut self, handle: Handle) -> &mut T {
-        &mut self.table[handle.0].payload
-    }
-
-    /// Where a live request stands.
-    pub fn state(&self, handle: Handle) -> State {
-        self.table[handle.0].state
-    }
-
-    /// The descriptor number a live request was submitted with, also after
-    /// [`Scheduler::detach`].
-    pub fn descriptor(&self, handle: Handle) -> i32 {
-        self.groups.descriptor(self.table[handle.0].group)
-    }
-
-    /// The priority of a live request.
-    pub fn priority(&self, handle: Handle) -> u8 {
-        self.table[handle.0].priority()
-    }
-
-    /// The operation of a live request.
-    pub fn operation(&self, handle: Handle) -> Operation {
-        self.table[handle.0].operation
     }
 }

@@ -42,6 +42,11 @@ impl ReadyQueue {
         self.len
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.heap.capacity() * size_of::<(u64, u32)>()
+    }
+
     pub(super) fn push<T>(&mut self, table: &mut Table<T>, index: u32) {
         self.len += 1;
         let order = table[index].order;

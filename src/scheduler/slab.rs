@@ -10,8 +10,6 @@ use std::collections::BTreeSet;
 /// No index: the end of a list, an empty tree.
 pub(super) const NIL: u32 = u32::MAX;
 
-const CHUNK: usize = 256;
-
 enum Slot<T> {
     /// The next free slot of the chunk, or `NIL`.
     Free(u32),
@@ -34,7 +32,8 @@ impl<T> Chunk<T> {
     }
 }
 
-pub(super) struct Slab<T> {
+/// A slab that takes memory in chunks of `CHUNK` values.
+pub(super) struct Slab<T, const CHUNK: usize> {
     chunks: Vec<Chunk<T>>,
     /// Chunks with storage and room. The lowest is filled first, so that the
     /// upper ones become empty.
@@ -44,7 +43,7 @@ pub(super) struct Slab<T> {
     len: usize,
 }
 
-impl<T> Slab<T> {
+impl<T, const CHUNK: usize> Slab<T, CHUNK> {
     pub(super) fn new() -> Self {
         Slab {
             chunks: Vec::new(),
@@ -56,6 +55,13 @@ impl<T> Slab<T> {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes taken, used or not.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let slots: usize = self.chunks.iter().map(|chunk| chunk.slots.capacity()).sum();
+        slots * size_of::<Slot<T>>() + self.chunks.capacity() * size_of::<Chunk<T>>()
     }
 
     pub(super) fn insert(&mut self, value: T) -> u32 {
@@ -96,7 +102,7 @@ impl<T> Slab<T> {
 
     /// Takes the value out. `None` if nothing has that index.
     pub(super) fn remove(&mut self, index: u32) -> Option<T> {
-        let (number, within) = split(index);
+        let (number, within) = Self::split(index);
         let chunk = self.chunks.get_mut(number as usize)?;
         let slot = chunk.slots.get_mut(within)?;
         if let Slot::Free(_) = slot {
@@ -133,16 +139,23 @@ impl<T> Slab<T> {
         })
     }
 
+    #[inline]
+    fn split(index: u32) -> (u32, usize) {
+        (index / CHUNK as u32, index as usize % CHUNK)
+    }
+
+    #[inline]
     pub(super) fn get(&self, index: u32) -> Option<&T> {
-        let (number, within) = split(index);
+        let (number, within) = Self::split(index);
         match self.chunks.get(number as usize)?.slots.get(within)? {
             Slot::Used(value) => Some(value),
             Slot::Free(_) => None,
         }
     }
 
+    #[inline]
     fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let (number, within) = split(index);
+        let (number, within) = Self::split(index);
         match self
             .chunks
             .get_mut(number as usize)?
@@ -155,12 +168,7 @@ impl<T> Slab<T> {
     }
 }
 
-#[inline]
-fn split(index: u32) -> (u32, usize) {
-    (index / CHUNK as u32, index as usize % CHUNK)
-}
-
-impl<T> std::ops::Index<u32> for Slab<T> {
+impl<T, const CHUNK: usize> std::ops::Index<u32> for Slab<T, CHUNK> {
     type Output = T;
 
     #[inline]
@@ -169,7 +177,7 @@ impl<T> std::ops::Index<u32> for Slab<T> {
     }
 }
 
-impl<T> std::ops::IndexMut<u32> for Slab<T> {
+impl<T, const CHUNK: usize> std::ops::IndexMut<u32> for Slab<T, CHUNK> {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
         self.get_mut(index).expect("an index of the slab is in use")
@@ -182,7 +190,7 @@ mod tests {
 
     #[test]
     fn indexes_stay_and_come_back() {
-        let mut slab = Slab::new();
+        let mut slab = Slab::<_, 256>::new();
         let indexes: Vec<u32> = (0..1000).map(|n| slab.insert(n)).collect();
         for (n, &index) in indexes.iter().enumerate() {
             assert_eq!(slab[index], n);
@@ -206,7 +214,7 @@ mod tests {
 
     #[test]
     fn storage_goes_when_a_burst_is_over() {
-        let mut slab = Slab::new();
+        let mut slab = Slab::<_, 256>::new();
         let indexes: Vec<u32> = (0..100_000u32).map(|n| slab.insert(n)).collect();
         for index in indexes {
             slab.remove(index);
@@ -224,7 +232,7 @@ mod tests {
 
     #[test]
     fn an_unknown_index_is_nothing() {
-        let mut slab: Slab<u8> = Slab::new();
+        let mut slab: Slab<u8, 8> = Slab::new();
         assert!(slab.get(0).is_none());
         assert!(slab.remove(NIL).is_none());
         let index = slab.insert(1);

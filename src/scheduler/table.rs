@@ -123,7 +123,7 @@ pub(super) fn order(priority: u8, number: u64) -> u64 {
 }
 
 /// All live requests.
-pub(super) type Table<T> = Slab<Request<T>>;
+pub(super) type Table<T> = Slab<Request<T>, 256>;
 
 impl<T> Table<T> {
     #[inline]

@@ -157,7 +157,7 @@ impl Found {
 }
 
 pub(super) struct Forest {
-    nodes: Slab<Node>,
+    nodes: Slab<Node, 32>,
 }
 
 impl Forest {
@@ -168,6 +168,11 @@ impl Forest {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.nodes.bytes()
     }
 
     /// Adds the range `[start, end)` of `request`, the call `number`.
@@ -366,3 +371,6 @@ impl Forest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The scheduler as a whole.
+//! The scheduler as a whole: what each kind of request waits for.
 
 mod cost;
 mod model;
@@ -6,13 +6,9 @@ mod property;
 
 use super::*;
 
-fn file(n: u64) -> FileKey {
-    FileKey::Inode { dev: 1, ino: n }
-}
-
 fn submission(operation: Operation) -> Submission {
     Submission {
-        file: file(1),
+        file: FileKey::Inode { dev: 1, ino: 1 },
         descriptor: 3,
         operation,
         priority: 0,
@@ -27,22 +23,303 @@ fn write(start: u64, len: u64) -> Submission {
     submission(Operation::Write { start, len })
 }
 
-fn drain<T>(scheduler: &mut Scheduler<T>) -> Vec<Handle> {
+fn stream(direction: Direction) -> Submission {
+    submission(Operation::Stream(direction))
+}
+
+fn posix() -> Scheduler<()> {
+    Scheduler::new(Order::Posix)
+}
+
+/// All that may start now, in the order they are given.
+fn start<T>(scheduler: &mut Scheduler<T>) -> Vec<Handle> {
     std::iter::from_fn(|| scheduler.next_ready()).collect()
 }
 
 #[test]
+fn ranges_that_touch_do_not_wait() {
+    let mut s = posix();
+    let all = [
+        write(0, 10),
+        write(10, 10),
+        read(20, 5),
+        read(20, 5),
+        write(25, 1),
+        write(5, 0),
+    ]
+    .map(|submission| s.submit(submission, ()));
+    assert_eq!(start(&mut s), all);
+}
+
+#[test]
+fn a_write_waits_for_each_read_of_its_range() {
+    let mut s = posix();
+    let reads = [read(0, 10), read(5, 10), read(100, 1)].map(|read| s.submit(read, ()));
+    let later = s.submit(write(9, 2), ());
+    assert_eq!(start(&mut s), reads);
+    s.finish(reads[1], None);
+    s.finish(reads[2], None);
+    assert_eq!(start(&mut s), []);
+    s.finish(reads[0], None);
+    assert_eq!(start(&mut s), [later]);
+}
+
+#[test]
+fn reads_behind_a_write_start_together() {
+    let mut s = posix();
+    let first = s.submit(write(0, 100), ());
+    let reads = [read(0, 100), read(0, 100), read(50, 1)].map(|read| s.submit(read, ()));
+    assert_eq!(start(&mut s), [first]);
+    s.finish(first, None);
+    assert_eq!(start(&mut s), reads);
+}
+
+#[test]
 fn a_withdrawn_held_write_leaves_what_waited_behind_what_it_waited_for() {
-    let mut s = Scheduler::new(Order::Posix);
-    let first = s.submit(write(0, 100), 1);
-    let held = s.submit(write(0, 100), 2);
-    let behind_both = s.submit(read(50, 10), 3);
-    let behind_held = s.submit(write(80, 100), 4);
-    assert_eq!(drain(&mut s), [first]);
-    assert_eq!(s.withdraw(held), Some(2));
+    let mut s = posix();
+    let first = s.submit(write(0, 100), ());
+    let held = s.submit(write(0, 200), ());
+    let behind_both = s.submit(read(50, 10), ());
+    let behind_held = s.submit(write(150, 100), ());
+    assert_eq!(start(&mut s), [first]);
+    assert!(s.withdraw(held).is_some());
     assert!(!s.live(held));
-    assert_eq!(drain(&mut s), []);
+    assert_eq!(start(&mut s), [behind_held]);
     assert_eq!(s.state(behind_both), State::Held);
-    assert_eq!(s.finish(first, None), 1);
-    assert_eq!(drain(&mut s), [behind_both, behind_held]);
+    s.finish(first, None);
+    assert_eq!(start(&mut s), [behind_both]);
+}
+
+#[test]
+fn appends_go_one_at_a_time_whatever_they_know_of_the_size() {
+    let mut s = posix();
+    let appends =
+        [500, 100, u64::MAX].map(|from| s.submit(submission(Operation::Append { from }), ()));
+    let before = s.submit(read(0, 100), ());
+    let within = s.submit(read(150, 10), ());
+    for append in appends {
+        let started = start(&mut s);
+        assert!(started.contains(&append) && !started.contains(&within));
+        assert_eq!(started.contains(&before), append == appends[0]);
+        s.finish(append, None);
+        if append == appends[1] {
+            assert_eq!(
+                s.state(within),
+                State::Ready,
+                "nothing is left that reaches it"
+            );
+            s.withdraw(within);
+        }
+    }
+}
+
+#[test]
+fn a_sync_waits_for_writes_through_any_descriptor_whatever_its_priority() {
+    let mut s = posix();
+    let write_here = s.submit(write(0, 1), ());
+    let write_there = s.submit(
+        Submission {
+            descriptor: 9,
+            priority: 20,
+            ..write(10, 1)
+        },
+        (),
+    );
+    let other_file = FileKey::Inode { dev: 1, ino: 2 };
+    let elsewhere = s.submit(
+        Submission {
+            file: other_file,
+            ..write(0, 1)
+        },
+        (),
+    );
+    let sync = s.submit(submission(Operation::Sync), ());
+    let later = s.submit(write(20, 1), ());
+    assert_eq!(start(&mut s), [write_here, elsewhere, later, write_there]);
+    s.finish(write_here, None);
+    assert_eq!(start(&mut s), []);
+    s.finish(write_there, Some(28));
+    assert_eq!(start(&mut s), [sync]);
+    assert_eq!(s.carried_error(sync), Some(28));
+}
+
+#[test]
+fn a_withdrawn_write_holds_no_sync_and_is_no_error() {
+    let mut s = posix();
+    let first = s.submit(write(0, 1), ());
+    let held = s.submit(write(0, 1), ());
+    let sync = s.submit(submission(Operation::Sync), ());
+    start(&mut s);
+    s.withdraw(held);
+    s.finish(first, None);
+    assert_eq!(start(&mut s), [sync]);
+    assert_eq!(s.carried_error(sync), None);
+}
+
+#[test]
+fn a_stream_serves_each_direction_on_its_own_one_at_a_time() {
+    let mut s = posix();
+    let reads = [(), ()].map(|()| s.submit(stream(Direction::Read), ()));
+    let writes = [(), ()].map(|()| s.submit(stream(Direction::Write), ()));
+    assert_eq!(start(&mut s), [reads[0], writes[0]]);
+    let parked = s.park(reads[0]);
+    s.finish(writes[0], None);
+    assert_eq!(
+        start(&mut s),
+        [writes[1]],
+        "a waiting read holds up no write"
+    );
+    assert_eq!(s.unpark(parked), Some(reads[0]));
+    s.finish(reads[0], None);
+    assert_eq!(start(&mut s), [reads[1]]);
+}
+
+#[test]
+fn a_better_priority_overtakes_a_parked_request() {
+    let mut s = posix();
+    let first = s.submit(
+        Submission {
+            priority: 5,
+            ..stream(Direction::Read)
+        },
+        (),
+    );
+    start(&mut s);
+    let id = s.park(first);
+    let better = s.submit(
+        Submission {
+            priority: 1,
+            ..stream(Direction::Read)
+        },
+        (),
+    );
+    assert_eq!(start(&mut s), []);
+    assert_eq!(s.unpark(id), Some(better));
+    assert_eq!(s.unpark(id), None, "it is not parked now");
+    assert_eq!(s.state(first), State::Held);
+    assert!(s.stream_waits(id));
+    s.finish(better, None);
+    assert_eq!(start(&mut s), [first]);
+    assert!(!s.stream_waits(id));
+}
+
+#[test]
+fn withdrawing_the_parked_one_keeps_the_poll_for_the_others() {
+    let mut s = posix();
+    let reads = [(), (), ()].map(|()| s.submit(stream(Direction::Read), ()));
+    start(&mut s);
+    let id = s.park(reads[0]);
+    s.withdraw(reads[0]);
+    assert!(s.stream_waits(id));
+    assert_eq!(start(&mut s), []);
+    s.withdraw(reads[1]);
+    assert_eq!(s.unpark(id), Some(reads[2]));
+    s.park(reads[2]);
+    s.withdraw(reads[2]);
+    assert!(!s.stream_waits(id), "the engine may disarm");
+    let fresh = s.submit(stream(Direction::Read), ());
+    assert_eq!(
+        s.unpark(id),
+        None,
+        "a late event wakes nobody of another life"
+    );
+    assert_eq!(start(&mut s), [fresh]);
+    assert_ne!(s.stream_of(fresh), Some(id));
+}
+
+#[test]
+fn an_unstarted_request_has_its_old_place() {
+    let mut s = posix();
+    let all = [0, 1, 2].map(|n| s.submit(read(n, 1), ()));
+    let worse = s.submit(
+        Submission {
+            priority: 1,
+            ..read(5, 1)
+        },
+        (),
+    );
+    assert_eq!(s.next_ready(), Some(all[0]));
+    assert_eq!(s.next_ready(), Some(all[1]));
+    s.unstart(all[1]);
+    s.unstart(all[0]);
+    assert_eq!(s.ready_len(), 4);
+    assert_eq!(start(&mut s), [all[0], all[1], all[2], worse]);
+}
+
+#[test]
+fn by_descriptor_one_at_a_time_and_syncs_by_priority() {
+    let mut s = Scheduler::new(Order::PerDescriptor);
+    let first = s.submit(read(0, 1), ());
+    let second = s.submit(write(100, 1), ());
+    let sync = submission(Operation::Sync);
+    let sync = s.submit(
+        Submission {
+            priority: 0,
+            ..sync
+        },
+        (),
+    );
+    let worst = s.submit(
+        Submission {
+            priority: 3,
+            ..read(0, 1)
+        },
+        (),
+    );
+    let other = s.submit(
+        Submission {
+            descriptor: 4,
+            ..write(0, 1)
+        },
+        (),
+    );
+    assert_eq!(start(&mut s), [first, other]);
+    for (ended, next) in [(first, second), (second, sync), (sync, worst)] {
+        s.finish(ended, Some(5));
+        assert_eq!(start(&mut s), [next]);
+    }
+    assert_eq!(s.stream_of(worst), None);
+}
+
+#[test]
+fn a_closed_number_is_another_file() {
+    for rule in [Order::Posix, Order::PerDescriptor] {
+        let mut s = Scheduler::new(rule);
+        let own = Submission {
+            file: FileKey::Descriptor(3),
+            ..write(0, 1)
+        };
+        let before = [s.submit(own, ()), s.submit(own, ())];
+        assert_eq!(s.of_descriptor(3).collect::<Vec<_>>(), before);
+        s.detach(3);
+        assert_eq!(s.of_descriptor(3).count(), 0);
+        let after = s.submit(own, ());
+        assert_eq!(s.of_descriptor(3).collect::<Vec<_>>(), [after]);
+        assert_eq!(start(&mut s), [before[0], after]);
+        s.finish(after, None);
+        assert_eq!(start(&mut s), [], "those left keep their order");
+        s.finish(before[0], None);
+        assert_eq!(start(&mut s), [before[1]]);
+        assert_eq!(s.descriptor(before[1]), 3);
+    }
+}
+
+#[test]
+fn an_inode_stays_the_same_file_when_a_number_is_closed() {
+    let mut s = posix();
+    let first = s.submit(write(0, 1), ());
+    s.detach(3);
+    let second = s.submit(write(0, 1), ());
+    assert_eq!(start(&mut s), [first]);
+    s.finish(first, None);
+    assert_eq!(start(&mut s), [second]);
+}
+
+#[test]
+fn free_requests_wait_for_nothing() {
+    let mut s = posix();
+    let all = [(), (), ()].map(|()| s.submit(submission(Operation::Free), ()));
+    assert_eq!(start(&mut s), all);
+    assert_eq!(s.withdraw(all[0]), None, "it runs");
+    assert!(s.live(all[0]));
 }
