@@ -42,7 +42,8 @@ UNUSED static struct ends open_stream(enum stream kind)
         SETUP(pipe2(fds, O_CLOEXEC) == 0);
     } else if (kind == FIFO) {
         char path[4096];
-        snprintf(path, sizeof path, "%s/fifo-%d-%lld", place_path(ON_DISK), (int)getpid(), (long long)now_ns());
+        static atomic_int made;
+        snprintf(path, sizeof path, "%s/fifo-%d-%d-%lld", place_path(ON_TMPFS), (int)getpid(), atomic_fetch_add(&made, 1), (long long)now_ns());
         SETUP(mkfifo(path, 0600) == 0, "%s", path);
         int keep = open(path, O_RDWR | O_CLOEXEC);
         fds[0] = open(path, O_RDONLY | O_CLOEXEC);

@@ -84,7 +84,9 @@ static void slot_end(struct hammer *hammer, int i, int error)
     struct slot *slot = &hammer->slots[i];
     ssize_t got = aio_return(&slot->cb);
     off_t at = hammer->base + i * BYTES;
-    if (error == ECANCELED) {
+    if (error == ECANCELED && slot->what == SYNCING && !slot->cancelled) {
+        hammer->done++; /* a write before it was cancelled, by the other hammer perhaps */
+    } else if (error == ECANCELED) {
         CHECK(slot->cancelled && got == -1, "slot %d: ECANCELED, but nobody cancelled it (returns %zd)", i, got);
         hammer->cancelled++;
     } else {
@@ -192,7 +194,7 @@ static timer_t start_ticks(int signo, pid_t thread, long nanoseconds)
     return timer;
 }
 
-CASE(20, a_handler_at_2_khz_beside_a_busy_main, GLIBC_RACY, 60)
+CASE(20, a_handler_at_2_khz_beside_a_busy_main, GLIBC_RACY, 25)
 {
     int file = temp_file(ON_DISK, 1 << 16, 0, 0);
     hammer_make(&main_hammer, file, 0, 3);
@@ -239,7 +241,7 @@ static void *hammered(void *argument)
     hammer_finish(&my_hammers[1]);
     return NULL;
 }
-CASE(20, handlers_in_three_busy_threads, GLIBC_RACY, 60)
+CASE(20, handlers_in_three_busy_threads, GLIBC_RACY, 25)
 {
     pthread_t thread[3];
     int file = temp_file(ON_DISK, 1 << 17, 0, 0);
@@ -274,7 +276,7 @@ static void wait_in_handler(int signo, siginfo_t *info, void *context)
     atomic_fetch_add(&handler_runs, 1);
     errno = saved;
 }
-CASE(20, waits_in_a_handler_that_interrupted_a_wait, GLIBC_RACY, 60)
+CASE(20, waits_in_a_handler_that_interrupted_a_wait, GLIBC_RACY, 25)
 {
     inner_file = temp_file(ON_DISK, 4096, 2, 0);
     struct ends ends = open_stream(PIPE);
@@ -323,7 +325,7 @@ static void close_in_handler(int signo, siginfo_t *info, void *context)
     close(fd);
     errno = saved;
 }
-CASE(20, close_and_dup2_in_a_handler_beside_submissions, GLIBC_RACY, 60)
+CASE(20, close_and_dup2_in_a_handler_beside_submissions, GLIBC_RACY, 25)
 {
     shared_right = temp_file(ON_DISK, 8192, 0, 0);
     shared_wrong = temp_file(ON_DISK, 0, 0, 0);
