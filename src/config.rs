@@ -239,7 +239,11 @@ pub static VARIABLES: [Variable; 9] = [
 ];
 
 /// Variables that are read by the constructor or the launcher alone.
-const ELSEWHERE: [&str; 2] = ["AIO_SHIM_DOCTOR", "AIO_SHIM_LIBRARY"];
+const ELSEWHERE: [&str; 3] = [
+    "AIO_SHIM_DOCTOR",
+    "AIO_SHIM_DOCTOR_PROGRAM",
+    "AIO_SHIM_LIBRARY",
+];
 
 fn flag(value: &CStr, target: &mut bool) -> bool {
     match value.to_bytes() {

@@ -21,12 +21,17 @@ pub enum Class {
     Buffered,
     /// A file opened with O_DIRECT.
     Direct,
+    /// A file of a file system of which it is not known that it keeps its
+    /// promise not to wait (FUSE, network file systems).
+    Foreign,
     /// A file that is memory: tmpfs, ramfs, memfd.
     Memory,
     /// Seeks, but is neither: a character device such as /dev/zero.
     Device,
     /// Cannot seek: pipe, FIFO, socket, terminal, eventfd…
     Stream,
+    /// A pipe or FIFO, of which a second open file can be had.
+    Pipe,
 }
 
 /// What the engine knows of a descriptor.
@@ -41,6 +46,16 @@ pub struct Nature {
     pub file_slot: u16,
 }
 
+/// File systems of local disks, known to answer RWF_NOWAIT and io_uring's
+/// own asking without waiting: ext2/3/4, XFS, btrfs, f2fs, bcachefs, overlay.
+const LOCAL: [i64; 6] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0xf2f5_2010,
+    0xca45_1a4e,
+    0x794c_7630,
+];
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58f6;
 
@@ -64,10 +79,12 @@ impl Nature {
             ino: stat.st_ino,
         };
         let (class, key) = match stat.st_mode & libc::S_IFMT {
-            libc::S_IFREG if is_memory(fildes) => (Class::Memory, inode),
-            libc::S_IFREG | libc::S_IFBLK if flags & libc::O_DIRECT != 0 => (Class::Direct, inode),
-            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => (Class::Buffered, inode),
-            libc::S_IFIFO | libc::S_IFSOCK => (Class::Stream, inode),
+            libc::S_IFREG => (on_file_system(fildes, flags), inode),
+            libc::S_IFBLK if flags & libc::O_DIRECT != 0 => (Class::Direct, inode),
+            libc::S_IFBLK => (Class::Buffered, inode),
+            libc::S_IFDIR => (Class::Foreign, inode),
+            libc::S_IFIFO => (Class::Pipe, inode),
+            libc::S_IFSOCK => (Class::Stream, inode),
             // Character devices, and descriptors of the kernel that all share
             // one anonymous inode: known by their number only.
             // SAFETY: lseek moves nothing with offset 0 from the position.
@@ -85,17 +102,15 @@ impl Nature {
             nonblocking: flags & libc::O_NONBLOCK != 0,
             size: stat.st_size as u64,
             file_slot: match class {
-                Class::Buffered | Class::Memory | Class::Direct => {
-                    load::file_slot(stat.st_dev, stat.st_ino)
-                }
-                _ => 0,
+                Class::Stream | Class::Pipe | Class::Device => 0,
+                _ => load::file_slot(stat.st_dev, stat.st_ino),
             },
         })
     }
 
     /// Does the offset count?
     pub fn seeks(&self) -> bool {
-        self.class != Class::Stream
+        !matches!(self.class, Class::Stream | Class::Pipe)
     }
 
     fn hint(&self) -> Hint {
@@ -112,12 +127,20 @@ impl Nature {
     }
 }
 
-fn is_memory(fildes: c_int) -> bool {
+fn on_file_system(fildes: c_int, flags: c_int) -> Class {
     let mut statfs = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `statfs` is writable for a whole struct statfs, read on success.
-    unsafe {
-        libc::fstatfs(fildes, statfs.as_mut_ptr()) == 0
-            && matches!(statfs.assume_init().f_type as i64, TMPFS | RAMFS)
+    let magic = unsafe {
+        if libc::fstatfs(fildes, statfs.as_mut_ptr()) != 0 {
+            return Class::Foreign;
+        }
+        statfs.assume_init().f_type as i64
+    };
+    match magic {
+        TMPFS | RAMFS => Class::Memory,
+        _ if !LOCAL.contains(&magic) => Class::Foreign,
+        _ if flags & libc::O_DIRECT != 0 => Class::Direct,
+        _ => Class::Buffered,
     }
 }
 

@@ -89,6 +89,25 @@ pub fn adopt(fildes: c_int) -> Result<c_int, c_int> {
     high
 }
 
+/// Opens the file of a descriptor a second time, as a high number of ours.
+pub fn reopen(fildes: c_int, flags: c_int) -> Result<c_int, c_int> {
+    let mut path = *b"/proc/self/fd/0000000000\0";
+    let mut rest = fildes as u32;
+    for digit in path[14..24].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    // Leading zeros are no number to the kernel: move the rest up.
+    let zeros = path[14..23].iter().take_while(|&&digit| digit == b'0').count();
+    path.copy_within(14 + zeros.., 14);
+    // SAFETY: a C string.
+    let opened = unsafe { libc::open(path.as_ptr().cast(), flags | libc::O_CLOEXEC) };
+    if opened < 0 {
+        return Err(sys::errno());
+    }
+    adopt(opened)
+}
+
 /// Closes one of ours.
 pub fn release(fildes: c_int) {
     for place in &HELD {

@@ -145,7 +145,7 @@ impl Runtime {
     /// not before there was one.
     pub fn may_inline(&self) -> bool {
         !self.config.without.inline
-            && (self.config.backend != Backend::Uring || self.starter.had_ring())
+            && (self.config.backend != Backend::Uring || self.starter.may_have_ring(self))
     }
 
     /// How long a thread stays without work.

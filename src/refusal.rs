@@ -10,11 +10,18 @@ use crate::sys;
 /// May this process try to set a ring up? Under a seccomp filter a child
 /// tries first: the filter's answer may be a SIGSYS that ends who asks.
 pub fn may_set_up(runtime: &Runtime) -> Result<(), c_int> {
+    if runtime.config.backend == Backend::Threads
+        || !has_filter() && !runtime.config.without.io_uring
+    {
+        return Ok(());
+    }
+    probe(runtime)
+}
+
+/// Lets a child try.
+pub fn probe(runtime: &Runtime) -> Result<(), c_int> {
     if runtime.config.without.io_uring {
         return Err(libc::ENOSYS);
-    }
-    if runtime.config.backend == Backend::Threads || !has_filter() {
-        return Ok(());
     }
     let answer = doctor::probe();
     if answer.usable() {
@@ -35,7 +42,11 @@ fn has_filter() -> bool {
 }
 
 /// Adds cause and likely reason of a refused ring to a line.
-pub fn explain(line: &mut sys::Line, error: c_int) {
+pub fn explain(line: &mut sys::Line, runtime: &Runtime, error: c_int) {
+    if runtime.config.without.io_uring {
+        line.text("switched off by AIO_SHIM_WITHOUT=io_uring");
+        return;
+    }
     line.text("io_uring_setup: ")
         .text(sys::errno_name(error))
         .text(" (")

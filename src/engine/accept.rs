@@ -136,6 +136,7 @@ impl Engine {
                         class: nature.class,
                         place: Place::Scheduler,
                         nonblocking: nature.nonblocking,
+                        twin: false,
                         begun: false,
                         closing: false,
                     },

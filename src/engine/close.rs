@@ -10,10 +10,11 @@
 use std::ffi::c_int;
 
 use super::{Engine, NO_PIN, Place};
+use crate::descriptor::Class;
 use crate::message::Message;
 use crate::own_descriptors;
 use crate::process::Runtime;
-use crate::scheduler::{Handle, State};
+use crate::scheduler::{Direction, Handle, Operation, State};
 use crate::stats::Lane;
 
 /// A duplicate that keeps an open file reachable.
@@ -136,6 +137,30 @@ impl Engine {
                 self.use_pin(handle, number);
             }
         }
+    }
+
+    /// For a FIFO, which knows no RWF_NOWAIT: a second open file of the same
+    /// FIFO that is nonblocking, for as long as this request lives. False
+    /// where none can be had (no /proc, no right, no other end).
+    pub(super) fn take_twin(&mut self, handle: Handle) -> bool {
+        let request = self.scheduler.payload(handle);
+        if request.class != Class::Pipe || request.pin != NO_PIN {
+            return false;
+        }
+        let way = match self.scheduler.operation(handle) {
+            Operation::Stream(Direction::Read) => libc::O_RDONLY,
+            _ => libc::O_WRONLY,
+        };
+        let Ok(twin) = own_descriptors::reopen(request.fildes, way | libc::O_NONBLOCK) else {
+            return false;
+        };
+        let number = self.pins.insert(Pin {
+            fildes: twin,
+            users: 0,
+        });
+        self.use_pin(handle, number);
+        self.scheduler.payload_mut(handle).twin = true;
+        true
     }
 
     pub(super) fn unpin(&mut self, number: u16) {

@@ -34,10 +34,16 @@ impl Backlog {
         }
     }
 
-    fn add(&mut self, priority: u8, handle: Handle) -> u32 {
+    /// The next number in the order of coming.
+    fn ticket(&mut self) -> u32 {
         self.tickets = self.tickets.wrapping_add(1);
-        self.waiting.insert((priority, self.tickets), handle);
         self.tickets
+    }
+
+    fn add(&mut self, priority: u8, handle: Handle) -> u32 {
+        let ticket = self.ticket();
+        self.waiting.insert((priority, ticket), handle);
+        ticket
     }
 
     pub fn remove(&mut self, priority: u8, ticket: u32) {
@@ -185,7 +191,7 @@ impl Engine {
         }
         let small = length <= OWN_LENGTH && !kind.is_vector();
         match (request.class, kind) {
-            (Class::Stream | Class::Device, _) => Choice::Pool,
+            (Class::Stream | Class::Pipe | Class::Device | Class::Foreign, _) => Choice::Pool,
             (_, Kind::Sync | Kind::DataSync) => Choice::Ring,
             (Class::Direct, _) => Choice::Ring,
             (Class::Memory, _) if small => Choice::Own,
@@ -239,7 +245,12 @@ impl Engine {
 
     /// Gives a request to the pool, or lets it wait for room there.
     pub(super) fn start_in_pool(&mut self, runtime: &'static Runtime, handle: Handle) {
-        if self.pool_backlog.is_empty() && self.jobs.len() < runtime.pool.room() {
+        // What is better than something queued goes there, room or not: the
+        // queue is served by priority, too.
+        let priority = self.scheduler.priority(handle);
+        if runtime.pool.has_worse(priority)
+            || self.pool_backlog.is_empty() && self.jobs.len() < runtime.pool.room()
+        {
             self.make_job(handle);
         } else {
             self.queue_for_pool(handle);
@@ -278,10 +289,12 @@ impl Engine {
         let request = self.scheduler.payload_mut(handle);
         request.place = Place::Pool;
         self.pooled += 1;
+        let (cb, fildes) = (request.cb, request.fildes);
         self.jobs.push(Job {
             handle,
-            cb: request.cb,
-            fildes: request.fildes,
+            order: (self.scheduler.priority(handle), self.pool_backlog.ticket()),
+            cb,
+            fildes,
             kind,
             work,
             transfer,

@@ -81,6 +81,8 @@ struct Request {
     class: Class,
     place: Place,
     nonblocking: bool,
+    /// Its pin is an open file of its own, and nonblocking.
+    twin: bool,
     /// A stream write that was tried and had to wait.
     begun: bool,
     /// A close waits for this job.

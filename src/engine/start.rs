@@ -23,11 +23,14 @@ const STARTING: u32 = 1;
 /// Set-up answer of an engine thread: none yet, a ring, or its errno + 2.
 const UNKNOWN: u32 = 0;
 const SET_UP: u32 = 1;
+const REFUSED: u32 = 2;
 
 /// Who is starting an engine.
 pub struct Starter {
     state: AtomicU32,
     answer: AtomicU32,
+    /// What asking for a ring gave.
+    may_have_ring: AtomicU32,
     /// The backend was said on standard error.
     said: AtomicU32,
 }
@@ -37,13 +40,23 @@ impl Starter {
         Starter {
             state: AtomicU32::new(REST),
             answer: AtomicU32::new(UNKNOWN),
+            may_have_ring: AtomicU32::new(UNKNOWN),
             said: AtomicU32::new(0),
         }
     }
 
-    /// Has a ring been set up in this process?
-    pub fn had_ring(&self) -> bool {
-        self.answer.load(Ordering::Relaxed) == SET_UP
+    /// Can a ring be had in this process? Asked once, by a child that shares
+    /// the memory (async-signal-safe, unlike the start of a thread).
+    pub fn may_have_ring(&self, runtime: &Runtime) -> bool {
+        match self.may_have_ring.load(Ordering::Relaxed) {
+            UNKNOWN => {
+                let may = refusal::probe(runtime).is_ok();
+                self.may_have_ring
+                    .store(if may { SET_UP } else { REFUSED }, Ordering::Relaxed);
+                may
+            }
+            answer => answer == SET_UP,
+        }
     }
 
     fn answer(&self, answer: u32) {
@@ -181,7 +194,7 @@ fn say(runtime: &Runtime, ring: Option<&Ring>, refused: Result<(), c_int>) {
             } else {
                 "aio_shim: backend=threads: "
             });
-            refusal::explain(&mut line, error);
+            refusal::explain(&mut line, runtime, error);
         }
     }
     line.print();

@@ -10,7 +10,7 @@
 use std::ffi::c_int;
 
 use super::{Engine, Place};
-use crate::lanes::workers::{Way, is_ready, try_now, whole_length};
+use crate::lanes::workers::{Way, is_ready, try_nonblocking, try_now, whole_length};
 use crate::process::Runtime;
 use crate::request::Kind;
 use crate::scheduler::{Handle, StreamId};
@@ -48,7 +48,8 @@ impl Engine {
     fn try_stream(&mut self, runtime: &'static Runtime, handle: Handle) {
         let (kind, mut transfer, _) = self.transfer(handle);
         let request = self.scheduler.payload(handle);
-        let (fildes, nonblocking) = (request.fildes, request.nonblocking);
+        let (mut fildes, nonblocking) = (request.fildes, request.nonblocking);
+        let mut twin = request.twin;
         if kind.is_sync() {
             // EINVAL of a pipe or socket, from the kernel itself.
             return self.start_in_pool(runtime, handle);
@@ -58,7 +59,12 @@ impl Engine {
             return self.start_in_pool(runtime, handle);
         }
         for _ in 0..ROUNDS {
-            match try_now(fildes, kind, &transfer) {
+            let tried = if twin {
+                try_nonblocking(fildes, kind, &transfer)
+            } else {
+                try_now(fildes, kind, &transfer)
+            };
+            match tried {
                 Ok(bytes) if kind.is_read() || nonblocking => {
                     return self.finish(runtime, handle, Ok(bytes), Lane::Engine);
                 }
@@ -78,6 +84,11 @@ impl Engine {
                 Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EACCES) => {
                     // Terminals and the like know no RWF_NOWAIT, and a filter
                     // may not know preadv2.
+                    if !nonblocking && self.take_twin(handle) {
+                        fildes = self.scheduler.payload(handle).fildes;
+                        twin = true;
+                        continue;
+                    }
                     if nonblocking || is_ready(fildes, way(kind).poll_events()) {
                         return self.start_in_pool(runtime, handle);
                     }

@@ -27,6 +27,8 @@ pub enum Work {
 /// A request on its way through the pool.
 pub struct Job {
     pub handle: Handle,
+    /// Priority, then order of coming: less is served first.
+    pub order: (u8, u32),
     pub cb: Aiocb,
     pub fildes: c_int,
     pub kind: Kind,
@@ -243,6 +245,11 @@ pub fn whole(kind: Kind, transfer: &Progress) -> Outcome {
         sum += unsafe { (*(transfer.buffer as *const libc::iovec).add(index)).iov_len };
     }
     Ok(sum.min(TRANSFER_MAX))
+}
+
+/// Tries a transfer on a stream whose descriptor is nonblocking.
+pub fn try_nonblocking(fildes: c_int, kind: Kind, transfer: &Progress) -> Outcome {
+    stream(fildes, kind, transfer, 0)
 }
 
 /// Tries a transfer on a stream without waiting.

@@ -13,7 +13,7 @@ mod job;
 mod poller;
 pub mod threads;
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -23,7 +23,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Orderin
 use crate::sys;
 
 pub use job::{
-    Job, Progress, Work, positioned, positioned_with, ready as is_ready, try_now,
+    Job, Progress, Work, positioned, positioned_with, ready as is_ready, try_nonblocking, try_now,
     whole as whole_length,
 };
 pub use poller::{Poller, Way};
@@ -39,7 +39,8 @@ pub struct Done {
 }
 
 struct Inner {
-    queue: VecDeque<Job>,
+    /// By priority, then order of coming.
+    queue: BTreeMap<(u8, u32), Job>,
     /// Threads alive.
     threads: u32,
     /// Threads asleep.
@@ -76,7 +77,7 @@ impl Pool {
     pub fn new(config: &Config) -> Self {
         Pool {
             inner: Mutex::new(Inner {
-                queue: VecDeque::new(),
+                queue: BTreeMap::new(),
                 threads: 0,
                 idle: 0,
                 running: 0,
@@ -123,6 +124,15 @@ impl Pool {
         }
     }
 
+    /// Is a job queued that a request of this priority may overtake?
+    pub fn has_worse(&self, priority: u8) -> bool {
+        self.inner
+            .lock()
+            .queue
+            .last_key_value()
+            .is_some_and(|(order, _)| order.0 > priority)
+    }
+
     /// How many more jobs the queue should get: enough that no thread has to
     /// come back to the engine for each.
     pub fn room(&self) -> usize {
@@ -132,21 +142,24 @@ impl Pool {
 
     /// Adds jobs.
     pub fn push(&self, jobs: &mut Vec<Job>) {
-        self.inner.lock().queue.extend(jobs.drain(..));
+        let mut inner = self.inner.lock();
+        for job in jobs.drain(..) {
+            inner.queue.insert(job.order, job);
+        }
     }
 
     /// Takes a queued job back: Some if no thread had begun it.
     pub fn withdraw(&self, handle: Handle) -> Option<Job> {
         let mut inner = self.inner.lock();
-        let at = inner.queue.iter().position(|job| job.handle == handle)?;
-        inner.queue.remove(at)
+        let order = inner.queue.values().find(|job| job.handle == handle)?.order;
+        inner.queue.remove(&order)
     }
 
     /// Lets a queued job use another number for its open file. False if it
     /// has begun.
     pub fn redirect(&self, handle: Handle, fildes: i32) -> bool {
         let mut inner = self.inner.lock();
-        match inner.queue.iter_mut().find(|job| job.handle == handle) {
+        match inner.queue.values_mut().find(|job| job.handle == handle) {
             Some(job) => {
                 job.fildes = fildes;
                 true
@@ -161,7 +174,7 @@ impl Pool {
             .lock()
             .queue
             .iter()
-            .any(|job| job.handle == handle)
+            .any(|(_, job)| job.handle == handle)
     }
 
     /// Jobs queued, not begun.
@@ -205,7 +218,7 @@ impl Pool {
         let inner = self.inner.lock();
         match inner.active.iter().find(|active| active.0 == handle) {
             Some(&(_, thread)) => sleeps_in_a_call(thread),
-            None => !inner.queue.iter().any(|job| job.handle == handle),
+            None => !inner.queue.values().any(|job| job.handle == handle),
         }
     }
 
@@ -214,7 +227,7 @@ impl Pool {
         if inner.running >= inner.allowed {
             return None;
         }
-        let job = inner.queue.pop_front()?;
+        let job = inner.queue.pop_first()?.1;
         inner.running += 1;
         inner.active.push((job.handle, thread));
         Some(job)
@@ -250,9 +263,6 @@ impl Pool {
         let quiet = inner.queue.is_empty() && inner.running == 0;
         if quiet {
             inner.allowed = FEW.min(self.most.load(Ordering::Relaxed));
-            if inner.queue.capacity() > 64 {
-                inner.queue.shrink_to(0);
-            }
         }
         quiet
     }

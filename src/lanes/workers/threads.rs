@@ -158,7 +158,10 @@ fn sleep(runtime: &'static Runtime, seen: &mut u64) -> bool {
     for soon in [help, look].into_iter().flatten() {
         limit = limit.min(soon);
     }
-    let slept = if pool.has_work() || (leads && engine::has_work(runtime)) {
+    // Work for the engine keeps nobody awake while another thread plays it:
+    // that one looks again after giving it back.
+    let must_lead = leads && engine::has_work(runtime) && !runtime.engine.is_locked();
+    let slept = if pool.has_work() || must_lead {
         Ok(())
     } else {
         sys::futex_wait(word, sample, Some(limit))
