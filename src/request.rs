@@ -221,43 +221,39 @@ pub unsafe fn refuse(cb: Aiocb, error: c_int) {
     }
 }
 
-/// Leaves the mark of a waiter on a request in progress.
-///
-/// True if the request was still in progress when the mark was seen on it:
-/// its completion will then wake `mark`. `many` is the mark for more than
-/// one waiter. With `again`, the mark was left before: if it is gone the
-/// request completed meanwhile, and what is in progress is another one with
-/// the same control block.
+/// What [`leave_mark`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Marked {
+    /// The request is not in progress.
+    Complete,
+    /// It is, and bore the mark already.
+    Before,
+    /// It is, and bears it from now on.
+    Now,
+}
+
+/// Leaves the mark of a waiter on a request in progress: its completion will
+/// then wake `mark`. `many` is the mark for more than one waiter.
 ///
 /// # Safety
 /// `cb` is valid memory.
-pub unsafe fn leave_mark(
-    runtime: &Runtime,
-    cb: Aiocb,
-    mark: u16,
-    many: u16,
-    again: bool,
-) -> bool {
+pub unsafe fn leave_mark(runtime: &Runtime, cb: Aiocb, mark: u16, many: u16) -> Marked {
     // SAFETY: valid by contract.
     let word = unsafe { cb.status() };
     let mut status = word.load(Ordering::SeqCst);
     loop {
         // SAFETY: as above.
-        if code(status) != libc::EINPROGRESS
-            || unsafe { cb.stamp() }.load(Ordering::Relaxed) != runtime.stamp(cb)
-        {
-            return false;
+        if code(status) != libc::EINPROGRESS || !unsafe { stamped(Some(runtime), cb) } {
+            return Marked::Complete;
         }
         let wanted = match mark_of(status) {
-            0 if again => return false,
             0 => mark,
-            present if present == mark || present == many => return true,
-            _ if again => return false,
+            present if present == mark || present == many => return Marked::Before,
             _ => many,
         };
         let marked = status & !MARK | u64::from(wanted) << MARK_SHIFT;
         match word.compare_exchange_weak(status, marked, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => return true,
+            Ok(_) => return Marked::Now,
             Err(now) => status = now,
         }
     }

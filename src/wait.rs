@@ -15,7 +15,7 @@ use std::ffi::c_int;
 
 use crate::abi::{Aiocb, aiocb};
 use crate::process::Runtime;
-use crate::request;
+use crate::request::{self, Marked};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sys;
 
@@ -169,11 +169,13 @@ unsafe extern "C" {
 }
 
 /// What one look at a list found.
-#[derive(PartialEq, Eq)]
-enum Look {
+struct Look {
     /// An entry is complete, or nothing is in progress.
-    Done,
-    Waiting,
+    done: bool,
+    /// An entry had to be marked that no earlier look had marked.
+    fresh: bool,
+    /// Which entries the list had, as a hash.
+    entries: u64,
 }
 
 /// Looks at each entry once; with a mark, leaves it on what is in progress.
@@ -185,9 +187,13 @@ unsafe fn look(
     list: *const *const aiocb,
     count: usize,
     mark: Option<u16>,
-    again: bool,
 ) -> Look {
     let mut waiting = false;
+    let mut look = Look {
+        done: true,
+        fresh: false,
+        entries: 0,
+    };
     for index in 0..count {
         // Volatile: another thread may change the entries meanwhile; each is
         // read once.
@@ -196,19 +202,28 @@ unsafe fn look(
         let Some(cb) = Aiocb::new(entry) else {
             continue;
         };
+        look.entries = look.entries.rotate_left(5) ^ cb.to_word();
         // SAFETY: a non-null entry is a valid control block.
         let in_progress = unsafe {
             match mark {
-                Some(mark) => request::leave_mark(runtime, cb, mark, MANY, again),
+                Some(mark) => match request::leave_mark(runtime, cb, mark, MANY) {
+                    Marked::Complete => false,
+                    Marked::Before => true,
+                    Marked::Now => {
+                        look.fresh = true;
+                        true
+                    }
+                },
                 None => request::in_progress(Some(runtime), cb),
             }
         };
         if !in_progress {
-            return Look::Done;
+            return look;
         }
         waiting = true;
     }
-    if waiting { Look::Waiting } else { Look::Done }
+    look.done = !waiting;
+    look
 }
 
 /// Waits until an entry of the list is complete.
@@ -227,7 +242,7 @@ pub unsafe fn wait_any(
     cancellable: bool,
 ) -> Result<(), c_int> {
     // SAFETY: by contract, here and below.
-    if unsafe { look(runtime, list, count, None, false) } == Look::Done {
+    if unsafe { look(runtime, list, count, None) }.done {
         return Ok(());
     }
     let until = match &deadline {
@@ -236,7 +251,7 @@ pub unsafe fn wait_any(
     };
     let mark = own_mark();
     let slot = &runtime.slots.0[usize::from(mark)];
-    let mut again = false;
+    let mut marked = None;
     loop {
         // Announced before the word is sampled, and the word sampled before
         // the marks are left: a completion that sees a mark moves the word
@@ -244,10 +259,14 @@ pub unsafe fn wait_any(
         slot.sleepers.fetch_add(1, Ordering::SeqCst);
         let sample = slot.word.load(Ordering::SeqCst);
         // SAFETY: by contract.
-        if unsafe { look(runtime, list, count, Some(mark), again) } == Look::Done {
+        let seen = unsafe { look(runtime, list, count, Some(mark)) };
+        // A mark that is gone from an entry of the same list: that request
+        // completed, and was submitted again before we looked.
+        if seen.done || seen.fresh && marked == Some(seen.entries) {
             slot.sleepers.fetch_sub(1, Ordering::SeqCst);
             return Ok(());
         }
+        marked = Some(seen.entries);
         let answer = if cancellable {
             // SAFETY: the slot is static; `until` is null or points into this
             // frame. The callee lowers `sleepers`.
@@ -263,14 +282,14 @@ pub unsafe fn wait_any(
             libc::EINTR => return Err(libc::EINTR),
             libc::ETIMEDOUT => {
                 // SAFETY: by contract.
-                return match unsafe { look(runtime, list, count, Some(mark), true) } {
-                    Look::Done => Ok(()),
-                    Look::Waiting => Err(libc::EAGAIN),
+                return if unsafe { look(runtime, list, count, None) }.done {
+                    Ok(())
+                } else {
+                    Err(libc::EAGAIN)
                 };
             }
             // Woken, or the word had moved: look again.
             _ => {}
         }
-        again = true;
     }
 }

@@ -401,7 +401,7 @@ thread_local! {
 
 /// A thread of the crew. "C-unwind" because pthread_exit in a callback
 /// unwinds through it; nothing here has anything to drop while one runs.
-extern "C-unwind" fn crew_main(notifier: *mut c_void) -> *mut c_void {
+extern "C" fn crew_main(notifier: *mut c_void) -> *mut c_void {
     threads::name(c"aio-shim-call");
     // SAFETY: `spawn` was given `self.address()` of a `&'static Notifier`.
     let notifier: &'static Notifier = unsafe { &*notifier.cast::<Notifier>() };

@@ -325,7 +325,7 @@ impl World for &'static Notifier {
 }
 
 /// The notifier's thread.
-extern "C-unwind" fn notifier_main(notifier: *mut c_void) -> *mut c_void {
+extern "C" fn notifier_main(notifier: *mut c_void) -> *mut c_void {
     threads::name(c"aio-shim-notify");
     threads::sleep_exactly();
     // SAFETY: `spawn` was given `self.address()` of a `&'static Notifier`.

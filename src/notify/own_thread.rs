@@ -160,7 +160,7 @@ impl Notifier {
     }
 }
 
-extern "C-unwind" fn own_main(call: *mut c_void) -> *mut c_void {
+extern "C" fn own_main(call: *mut c_void) -> *mut c_void {
     threads::name(c"aio-shim-call");
     let call: *mut Call = call.cast();
     // SAFETY: written by `start_own_thread`, and this thread's alone.

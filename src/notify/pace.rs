@@ -35,7 +35,7 @@ impl Hold {
     /// Shortest and longest pause, in ns.
     fn bounds(self) -> (u64, u64) {
         match self {
-            Hold::Pending => (5_000, 5_000_000),
+            Hold::Pending => (2_000, 5_000_000),
             Hold::SignalQueue | Hold::EventfdFull | Hold::TooMany => (100_000, 20_000_000),
             Hold::Threads(_) => (500_000, 50_000_000),
             Hold::Refused(_) => (500_000, 500_000_000),

@@ -12,7 +12,7 @@ use libc::{pthread_attr_t, pthread_t, sigset_t};
 use crate::sys::KeepErrno;
 
 /// What a thread runs. "C-unwind": pthread_exit may unwind through it.
-pub(super) type Main = extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+pub(super) type Main = extern "C" fn(*mut c_void) -> *mut c_void;
 
 unsafe extern "C" {
     // As in libc, but for the ABI of the start function.
@@ -106,7 +106,7 @@ pub(super) fn at_thread_exit(run: extern "C" fn(*mut c_void), argument: *mut c_v
 ///
 /// # Safety
 /// `function` is the address of a `void (*)(union sigval)`.
-pub(super) unsafe extern "C-unwind" fn call(function: usize, value: usize) {
+pub(super) unsafe extern "C" fn call(function: usize, value: usize) {
     // SAFETY: the set is initialised before use; the function is the
     // caller's promise; sigval is passed as the pointer it may hold.
     unsafe {
@@ -116,7 +116,7 @@ pub(super) unsafe extern "C-unwind" fn call(function: usize, value: usize) {
         pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, std::ptr::null_mut());
         *libc::__errno_location() = 0;
         libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
-        let function: extern "C-unwind" fn(libc::sigval) = std::mem::transmute(function);
+        let function: extern "C" fn(libc::sigval) = std::mem::transmute(function);
         function(libc::sigval {
             sival_ptr: value as *mut c_void,
         });
