@@ -65,9 +65,13 @@ impl Engine {
                     return AIO_NOTCANCELED;
                 }
                 let stream = self.scheduler.stream_of(handle);
+                // Before the request goes: the watch may use its descriptor.
+                if let Some(stream) = stream {
+                    self.disarm_stream(runtime, stream);
+                }
                 let verdict = self.withdraw(runtime, handle);
                 if let Some(stream) = stream {
-                    self.disarm_if_idle(runtime, stream);
+                    self.try_next(runtime, stream);
                 }
                 verdict
             }

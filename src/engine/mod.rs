@@ -110,6 +110,8 @@ pub struct Engine {
     own: dispatch::Own,
     watches: BTreeMap<u32, Watch>,
     next_watch: u32,
+    /// The watches on which parked requests wait.
+    parked: BTreeMap<u32, u32>,
     /// Watches that end by themselves, by time.
     deadlines: BTreeSet<(u64, u32)>,
     pins: Slab<Pin>,
@@ -139,6 +141,7 @@ impl Engine {
             own: dispatch::Own::new(),
             watches: BTreeMap::new(),
             next_watch: 0,
+            parked: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             pins: Slab::new(),
             closings: Vec::new(),

@@ -114,7 +114,9 @@ impl Engine {
             request.ticket = number;
             Waits::Write(handle)
         } else {
-            Waits::Parked(self.scheduler.park(handle))
+            let stream = self.scheduler.park(handle);
+            self.parked.insert(stream.as_u32(), number);
+            Waits::Parked(stream)
         };
         let way = way(kind);
         let deadline = timeout(fildes, way).map(|timeout| sys::now_ns() + timeout);
@@ -154,11 +156,16 @@ impl Engine {
         };
         match watch.waits {
             Waits::Write(handle) => self.try_stream(runtime, handle),
-            Waits::Parked(stream) => {
-                if let Some(handle) = self.scheduler.unpark(stream) {
-                    self.try_stream(runtime, handle);
-                }
-            }
+            Waits::Parked(stream) => self.try_next(runtime, stream),
+        }
+    }
+
+    /// Tries the best of the requests that wait for a stream.
+    pub(super) fn try_next(&mut self, runtime: &'static Runtime, stream: StreamId) {
+        if self.scheduler.stream_waits(stream)
+            && let Some(handle) = self.scheduler.unpark(stream)
+        {
+            self.try_stream(runtime, handle);
         }
     }
 
@@ -166,6 +173,9 @@ impl Engine {
         let watch = self.watches.remove(&number)?;
         if let Some(time) = watch.deadline {
             self.deadlines.remove(&(time, number));
+        }
+        if let Waits::Parked(stream) = watch.waits {
+            self.parked.remove(&stream.as_u32());
         }
         Some(watch)
     }
@@ -217,16 +227,9 @@ impl Engine {
         }
     }
 
-    /// Stops watching a stream for which nothing waits any more.
-    pub(super) fn disarm_if_idle(&mut self, runtime: &'static Runtime, stream: StreamId) {
-        let found = self
-            .watches
-            .iter()
-            .find(|(_, watch)| watch.waits == Waits::Parked(stream))
-            .map(|(&number, _)| number);
-        if let Some(number) = found
-            && !self.scheduler.stream_waits(stream)
-        {
+    /// Stops watching a stream on which requests are parked.
+    pub(super) fn disarm_stream(&mut self, runtime: &'static Runtime, stream: StreamId) {
+        if let Some(&number) = self.parked.get(&stream.as_u32()) {
             self.disarm(runtime, number);
         }
     }

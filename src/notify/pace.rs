@@ -52,7 +52,7 @@ pub(super) struct Pace {
 }
 
 /// Looks without a pause at a pending signal.
-const LOOKS: u32 = 0;
+const LOOKS: u32 = 2;
 
 impl Pace {
     pub const fn new() -> Self {
