@@ -49,8 +49,10 @@ static void like_the_call(enum stream kind)
     if (kind == TCP_SOCKET)
         return; /* how much it buffers is the kernel's mood */
     ssize_t first = by_aio(aio_write, mine.writer, data, BIG), first_twin = by_write(twin.writer, data, BIG);
-    CHECK_EQ(first, first_twin); /* as much as fits: not whole, not waiting */
-    if (kind <= UNIX_SOCKET) /* a tty takes more as soon as its line has moved on */
+    CHECK(first > 0 && first < BIG, "%zd", first); /* as much as fits: not whole, not waiting */
+    if (kind <= UNIX_SOCKET) /* how much a tty takes depends on how far its line has moved on */
+        CHECK_EQ(first, first_twin);
+    if (kind <= UNIX_SOCKET)
         CHECK_EQ(by_aio(aio_write, mine.writer, data, 1), by_write(twin.writer, data, 1));
     for (ssize_t have = 0; have < first;) {
         ssize_t got = by_aio(aio_read, mine.reader, other + have, BIG);
