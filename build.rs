@@ -17,12 +17,25 @@ fn main() {
     cc::Build::new()
         .file("src/c/cancellable.c")
         .std("gnu11")
-        // The unwinder must find its way through this frame.
-        .flag("-fexceptions")
+        // The C library's way through this frame: its tables, no landing pad.
+        .flag("-fno-exceptions")
         .flag("-fasynchronous-unwind-tables")
         .warnings(true)
         .extra_warnings(true)
         .compile("aio_shim_c");
+
+    // As an object on the linker's line: it must come before libgcc_s, and
+    // not be in the static library.
+    for object in cc::Build::new()
+        .file("src/c/no_unwinder.c")
+        .std("c11")
+        .flag("-fno-builtin")
+        .warnings(true)
+        .extra_warnings(true)
+        .compile_intermediates()
+    {
+        println!("cargo:rustc-cdylib-link-arg={}", object.display());
+    }
 
     for argument in [
         "-Wl,-soname,libaio_shim.so.0",

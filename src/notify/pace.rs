@@ -35,7 +35,7 @@ impl Hold {
     /// Shortest and longest pause, in ns.
     fn bounds(self) -> (u64, u64) {
         match self {
-            Hold::Pending => (2_000, 5_000_000),
+            Hold::Pending => (20_000, 5_000_000),
             Hold::SignalQueue | Hold::EventfdFull | Hold::TooMany => (100_000, 20_000_000),
             Hold::Threads(_) => (500_000, 50_000_000),
             Hold::Refused(_) => (500_000, 500_000_000),
@@ -52,7 +52,7 @@ pub(super) struct Pace {
 }
 
 /// Looks without a pause at a pending signal.
-const LOOKS: u32 = 2;
+const LOOKS: u32 = 8;
 
 impl Pace {
     pub const fn new() -> Self {

@@ -291,7 +291,9 @@ fn cases(usual: u32) -> ProptestConfig {
     ProptestConfig {
         cases: cases.unwrap_or(usual),
         failure_persistence: None,
-        max_shrink_iters: 20_000,
+        max_shrink_iters: 100_000,
+        // Milliseconds; long enough for a few calls to be left.
+        max_shrink_time: 15_000,
         ..ProptestConfig::default()
     }
 }
