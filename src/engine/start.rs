@@ -157,6 +157,8 @@ extern "C" fn engine_thread(argument: *mut c_void) -> *mut c_void {
             super::fallback::replace(runtime, place);
             return null_mut();
         }
+        // Before its descriptor, if it had one, is closed.
+        runtime.wakeup.set_eventfd(None);
         *place = None;
     } else {
         drop(place);

@@ -332,6 +332,9 @@ impl State {
         }
         let lane = self.find_mut(id)?;
         lane.claimed = false;
+        if !done.is_empty() {
+            lane.pace.restart();
+        }
         if lane.fifo.is_empty() {
             self.retire(id);
             return None;
@@ -340,9 +343,6 @@ impl State {
             lane.next_try = now;
             return Some(now);
         };
-        if !done.is_empty() {
-            lane.pace.restart();
-        }
         lane.next_try = now + lane.pace.pause(hold, now);
         let next_try = lane.next_try;
         self.hold(id, hold, tally);

@@ -35,7 +35,7 @@ impl Hold {
     /// Shortest and longest pause, in ns.
     fn bounds(self) -> (u64, u64) {
         match self {
-            Hold::Pending => (20_000, 5_000_000),
+            Hold::Pending => (5_000, 5_000_000),
             Hold::SignalQueue | Hold::EventfdFull | Hold::TooMany => (100_000, 20_000_000),
             Hold::Threads(_) => (500_000, 50_000_000),
             Hold::Refused(_) => (500_000, 500_000_000),
@@ -108,6 +108,6 @@ mod tests {
         for _ in 0..LOOKS {
             assert_eq!(pace.pause(Hold::Pending, now), 0);
         }
-        assert_eq!(pace.pause(Hold::Pending, now), 20_000);
+        assert_eq!(pace.pause(Hold::Pending, now), 5_000);
     }
 }

@@ -258,3 +258,36 @@ fn one_at_a_time_needs_no_thread() {
         assert_settled(notifier, 100);
     });
 }
+
+/// A lane that was stuck for long is looked at early again once it moved:
+/// its next entry was not what took so long.
+#[test]
+fn progress_ends_patience() {
+    use crate::notify::lanes::{Done, LaneId, State};
+    let tally = crate::notify::tally::Tally::new();
+    let mut state = State::new();
+    let id = LaneId::signal(libc::SIGUSR1);
+    for value in 0..3 {
+        let notice = signal_notice(libc::SIGUSR1, value);
+        let entry = Waiting { notice, since: 0 };
+        state.push(entry, 1000, &tally).unwrap();
+    }
+    let mut room = [None; 1];
+    let mut try_at = |now, done: &[Done], hold| {
+        state.claim(id, &mut room, now).unwrap();
+        state.settle(id, done, hold, now, &tally).unwrap() - now
+    };
+    let pending = Some(Hold::Pending);
+    let mut now = 0;
+    let first = try_at(now, &[], pending);
+    for _ in 0..20 {
+        now += 1_000_000_000;
+        try_at(now, &[], pending);
+    }
+    now += 1_000_000_000;
+    let long = try_at(now, &[], pending);
+    assert!(long > first);
+    // Sent, and only then the next one is found pending.
+    assert_eq!(try_at(now, &[Done::Sent], None), 0);
+    assert_eq!(try_at(now, &[], pending), first);
+}
