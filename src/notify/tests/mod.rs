@@ -8,6 +8,7 @@ mod callbacks;
 mod counting;
 mod eventfds;
 mod faults;
+mod mixed;
 mod signals;
 
 use std::mem::MaybeUninit;
