@@ -79,7 +79,7 @@ impl Nature {
             ino: stat.st_ino,
         };
         let (class, key) = match stat.st_mode & libc::S_IFMT {
-            libc::S_IFREG => (on_file_system(fildes, flags), inode),
+            libc::S_IFREG => (on_file_system(fildes, stat.st_dev, flags), inode),
             libc::S_IFBLK if flags & libc::O_DIRECT != 0 => (Class::Direct, inode),
             libc::S_IFBLK => (Class::Buffered, inode),
             libc::S_IFDIR => (Class::Foreign, inode),
@@ -127,7 +127,17 @@ impl Nature {
     }
 }
 
-fn on_file_system(fildes: c_int, flags: c_int) -> Class {
+/// The file systems of block devices, by device number: they stay what they
+/// are for as long as the device is mounted. (Numbers without a device, as
+/// FUSE and tmpfs have them, are given anew too often.)
+static LOCAL_DEVICES: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+
+fn on_file_system(fildes: c_int, device: u64, flags: c_int) -> Class {
+    let direct = flags & libc::O_DIRECT != 0;
+    let known = &LOCAL_DEVICES[device as usize % LOCAL_DEVICES.len()];
+    if libc::major(device) != 0 && known.load(Ordering::Relaxed) == device {
+        return if direct { Class::Direct } else { Class::Buffered };
+    }
     let mut statfs = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `statfs` is writable for a whole struct statfs, read on success.
     let magic = unsafe {
@@ -139,8 +149,12 @@ fn on_file_system(fildes: c_int, flags: c_int) -> Class {
     match magic {
         TMPFS | RAMFS => Class::Memory,
         _ if !LOCAL.contains(&magic) => Class::Foreign,
-        _ if flags & libc::O_DIRECT != 0 => Class::Direct,
-        _ => Class::Buffered,
+        _ => {
+            if libc::major(device) != 0 {
+                known.store(device, Ordering::Relaxed);
+            }
+            if direct { Class::Direct } else { Class::Buffered }
+        }
     }
 }
 

@@ -26,6 +26,9 @@ impl Engine {
         if let Some(cb) = one {
             return match self.find(runtime, cb) {
                 Some(handle) => self.cancel_one(runtime, handle),
+                // SAFETY: valid, as in `find`. Another thread is submitting
+                // it at this moment.
+                None if unsafe { request::in_progress(Some(runtime), cb) } => AIO_NOTCANCELED,
                 None => AIO_ALLDONE,
             };
         }

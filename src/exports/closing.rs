@@ -64,6 +64,8 @@ fn let_go(first: c_int, last: c_int) {
     if runtime.load.of_range(first, last) {
         // Err: no engine, so nothing is queued.
         let _ = message::ask(runtime, Question::Close { first, last });
+        // The engine may have learnt it anew meanwhile.
+        runtime.hints.forget_range(first, last);
     }
 }
 
