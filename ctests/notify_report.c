@@ -186,8 +186,8 @@ static void episodes(int count, int wanted_signal)
         }
         collect(SIGRTMIN + 2, 300);
         WAIT_FOR(overflow().waiting == 0);
+        settle(); /* the episode is over when the notifier has seen that nothing waits */
     }
-    settle();
     CHECK_EQ(overflow().episodes, count);
     CHECK_EQ(overflow_runs, wanted_signal ? count : 0);
 }
