@@ -11,6 +11,7 @@ use std::ffi::c_int;
 
 use crate::abi::Aiocb;
 use crate::notify::{Notice, Origin};
+use crate::probes;
 use crate::process::Runtime;
 use crate::request::{self, Outcome};
 use crate::stats::Lane;
@@ -53,6 +54,7 @@ impl Batch {
             runtime
                 .load
                 .remove(fildes, progress.file_slot, progress.kind);
+            probes::complete(cb, lane, progress.kind, outcome);
             runtime.stats.complete(cb, progress.kind, lane, outcome);
             runtime.collector.complete(cb);
             if let Some(notice) = notice {
@@ -91,9 +93,9 @@ impl Batch {
 pub unsafe fn complete_inline(runtime: &'static Runtime, cb: Aiocb, outcome: Outcome, lane: Lane) {
     // SAFETY: by contract.
     let mark = unsafe {
-        runtime
-            .stats
-            .complete(cb, request::progress(cb).kind, lane, outcome);
+        let kind = request::progress(cb).kind;
+        probes::complete(cb, lane, kind, outcome);
+        runtime.stats.complete(cb, kind, lane, outcome);
         runtime.collector.complete(cb);
         request::publish(cb, outcome)
     };

@@ -15,6 +15,8 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(clippy::undocumented_unsafe_blocks)]
+// The contract of the exported functions is POSIX's, told in their comments.
+#![allow(clippy::missing_safety_doc)]
 
 pub mod abi;
 // Not in the test programs: their own close() is not to be replaced.
@@ -34,6 +36,7 @@ mod load;
 mod message;
 mod notify;
 mod own_descriptors;
+mod probes;
 mod process;
 mod refusal;
 mod request;
@@ -53,6 +56,7 @@ mod wakeup;
 #[ctor::ctor(unsafe)]
 fn load() {
     config::read();
+    stats::remember_file(&config::get());
     exports::closing::resolve();
     doctor::on_request();
 }

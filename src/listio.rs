@@ -83,13 +83,15 @@ pub unsafe fn submit(
                 // SAFETY: both are claimed by us and not handed over.
                 unsafe { chain.add(runtime, claimed, notice.is_some(), event) }
             }
-            Err(_) => refused += 1,
+            Err(_) => {
+                runtime.stats.refuse();
+                refused += 1;
+            }
         }
     }
     // SAFETY: the chain's elements are claimed by us.
     let pushed = unsafe { chain.push(runtime) };
     if pushed.is_err() {
-        refused += chain.length;
         if let Some(notice) = &notice {
             runtime.notifier.withdraw(notice);
         }
@@ -195,7 +197,9 @@ impl Chain {
                 }
             }
         }
-        runtime.wakeup.wake();
+        if runtime.wakeup.wake() {
+            runtime.stats.woke();
+        }
         Ok(())
     }
 
@@ -215,6 +219,7 @@ impl Chain {
                     Aiocb::from_word(cb.link().load(Ordering::Relaxed))
                 };
                 submission::refuse_pushed(runtime, cb, error);
+                runtime.stats.refuse();
             }
         }
     }

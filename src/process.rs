@@ -87,13 +87,19 @@ impl Runtime {
         let config = config::get();
         let anchor = anchor(&config)?;
         let fresh = map(size_of::<Runtime>())?.cast::<Runtime>();
+        let Some(stats) = Stats::new(&config) else {
+            // SAFETY: `fresh` was seen by nobody.
+            unsafe { libc::munmap(fresh.cast(), size_of::<Runtime>()) };
+            return None;
+        };
         // SAFETY: fresh zeroed memory of the right size, ours alone. Slots,
-        // Load, Hints, Stats, Collector and Poller are atomics for which zero
+        // Load, Hints, Collector and Poller are atomics for which zero
         // is the empty state; the rest is written here, member by member, so
         // that no large value passes through a small stack.
         unsafe {
             (&raw mut (*fresh).secret).write(sys::random());
             (&raw mut (*fresh).config).write(config);
+            (&raw mut (*fresh).stats).write(stats);
             (&raw mut (*fresh).intake).write(Intake::new());
             (&raw mut (*fresh).wakeup).write(Wakeup::new());
             (&raw mut (*fresh).starter).write(Starter::new());
@@ -123,12 +129,15 @@ impl Runtime {
                 own_descriptors::forget_parents();
                 config::complain();
                 runtime.collector.prepare();
-                runtime.stats.begin(&config);
+                runtime.stats.begin(runtime);
                 Some(runtime)
             }
             Err(theirs) => {
                 // SAFETY: `fresh` was seen by nobody.
-                unsafe { libc::munmap(fresh.cast(), size_of::<Runtime>()) };
+                unsafe {
+                    (*fresh).stats.discard();
+                    libc::munmap(fresh.cast(), size_of::<Runtime>());
+                }
                 // SAFETY: as in `current`.
                 Some(unsafe { &*theirs })
             }

@@ -103,9 +103,7 @@ pub fn mark_of(status: u64) -> u16 {
 /// `cb` is valid memory.
 pub unsafe fn in_progress(runtime: Option<&Runtime>, cb: Aiocb) -> bool {
     // SAFETY: valid by contract.
-    unsafe {
-        code(cb.status().load(Ordering::SeqCst)) == libc::EINPROGRESS && stamped(runtime, cb)
-    }
+    unsafe { code(cb.status().load(Ordering::SeqCst)) == libc::EINPROGRESS && stamped(runtime, cb) }
 }
 
 /// Takes the control block for a new request.
@@ -160,6 +158,31 @@ pub unsafe fn describe(cb: Aiocb, place: ListPlace, file_slot: u16) {
     // fetch_or: another thread may already mark itself as a waiter.
     // SAFETY: valid by contract.
     unsafe { cb.status() }.fetch_or(bits, Ordering::Relaxed);
+}
+
+/// Set in a request's notes while the collector counts on it.
+pub const COLLECTED: u64 = 1 << 63;
+
+/// What the library notes of a request in progress, in the word that will be
+/// the return value: when it began (0: not known) and [`COLLECTED`].
+///
+/// # Safety
+/// `cb` is in progress and owned by the caller.
+pub unsafe fn notes(cb: Aiocb) -> u64 {
+    // SAFETY: valid by contract.
+    unsafe { cb.value() }.load(Ordering::Relaxed) as u64
+}
+
+/// Adds to the notes.
+///
+/// # Safety
+/// As for [`notes`].
+pub unsafe fn note(cb: Aiocb, bits: u64) {
+    // SAFETY: valid by contract; only the owner writes the word.
+    unsafe {
+        cb.value()
+            .store((notes(cb) | bits) as i64, Ordering::Relaxed)
+    }
 }
 
 /// What a request in progress is.
@@ -296,8 +319,9 @@ pub unsafe fn value(runtime: Option<&Runtime>, cb: Aiocb) -> isize {
     // SAFETY: valid by contract.
     unsafe {
         let status = code(cb.status().load(Ordering::Acquire));
-        if status == libc::EINPROGRESS && !stamped(runtime, cb) {
-            return -1;
+        if status == libc::EINPROGRESS {
+            // Until it is published the word holds notes of ours.
+            return if stamped(runtime, cb) { 0 } else { -1 };
         }
         cb.value().load(Ordering::Relaxed) as isize
     }

@@ -13,6 +13,7 @@ use crate::engine;
 use crate::intake::Push;
 use crate::lanes::inline;
 use crate::notify::{Notice, Origin};
+use crate::probes;
 use crate::process::Runtime;
 use crate::request::{self, Kind, ListPlace};
 use crate::stats::Lane;
@@ -69,7 +70,7 @@ pub unsafe fn claim(runtime: &'static Runtime, cb: Aiocb, kind: Kind) -> Result<
             Err(error) => return refuse(error),
         };
         request::claim(runtime, cb, kind)?;
-        runtime.stats.submit(cb);
+        probes::submit(cb, kind, &members);
         if let Some(notice) = &notice
             && let Err(error) = runtime.notifier.admit(notice)
         {
@@ -103,6 +104,8 @@ impl Claimed {
         if self.notice.is_some() || !runtime.may_inline() {
             return false;
         }
+        // SAFETY: claimed by us and not handed over.
+        unsafe { runtime.stats.try_inline(self.cb) };
         match inline::attempt(runtime, self.kind, &self.members, hint) {
             Some(outcome) => {
                 // SAFETY: claimed by us and not handed over.
@@ -116,7 +119,10 @@ impl Claimed {
     /// The last preparation before it is pushed.
     pub fn prepare(&self, runtime: &'static Runtime, place: ListPlace) {
         // SAFETY: claimed by us and not handed over.
-        unsafe { request::describe(self.cb, place, self.file_slot) };
+        unsafe {
+            request::describe(self.cb, place, self.file_slot);
+            runtime.stats.submit(self.cb);
+        }
         runtime
             .load
             .add(self.members.fildes, self.file_slot, self.kind);
@@ -135,7 +141,9 @@ impl Claimed {
                 return Err(error);
             }
         }
-        runtime.wakeup.wake();
+        if runtime.wakeup.wake() {
+            runtime.stats.woke();
+        }
         Ok(())
     }
 }
@@ -151,6 +159,7 @@ pub unsafe fn refuse_pushed(runtime: &'static Runtime, cb: Aiocb, error: c_int) 
         runtime
             .load
             .remove(cb.members().fildes, progress.file_slot, progress.kind);
+        runtime.stats.withdraw();
         if let Ok(Some(notice)) = Notice::read(cb.sigevent(), Origin::Request) {
             runtime.notifier.withdraw(&notice);
         }
@@ -165,9 +174,14 @@ pub unsafe fn refuse_pushed(runtime: &'static Runtime, cb: Aiocb, error: c_int) 
 pub unsafe fn submit(cb: Aiocb, kind: Kind) -> Result<(), c_int> {
     let runtime = Runtime::get().ok_or(libc::EAGAIN)?;
     // SAFETY: by contract.
-    let mut claimed = unsafe { claim(runtime, cb, kind)? };
-    if !kind.is_sync() && claimed.try_inline(runtime) {
-        return Ok(());
+    let pushed = unsafe { claim(runtime, cb, kind) }.and_then(|mut claimed| {
+        if !kind.is_sync() && claimed.try_inline(runtime) {
+            return Ok(());
+        }
+        claimed.push(runtime)
+    });
+    if pushed.is_err() {
+        runtime.stats.refuse();
     }
-    claimed.push(runtime)
+    pushed
 }

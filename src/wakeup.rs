@@ -60,8 +60,9 @@ impl Wakeup {
         self.state.store(AWAKE, Ordering::SeqCst);
     }
 
-    /// Wakes the sleeper if there is one; the work was given before.
-    pub fn wake(&self) {
+    /// Wakes the sleeper if there is one; the work was given before. True: by
+    /// a system call.
+    pub fn wake(&self) -> bool {
         // The work that was given comes before this look.
         fence(Ordering::SeqCst);
         if self.state.load(Ordering::SeqCst) == SLEEPING
@@ -69,7 +70,9 @@ impl Wakeup {
         {
             self.word.fetch_add(1, Ordering::SeqCst);
             self.signal();
+            return true;
         }
+        false
     }
 
     #[cfg(not(loom))]

@@ -141,6 +141,7 @@ impl Engine {
                         closing: false,
                     },
                 );
+                runtime.stats.outstanding(self.scheduler.len());
                 // Where aio_cancel finds it again.
                 // SAFETY: in progress and ours.
                 unsafe { cb.link() }.store(u64::from(handle.as_u32()) + 1, Ordering::Relaxed);

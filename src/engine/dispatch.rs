@@ -11,6 +11,7 @@ use std::ffi::c_int;
 use super::{Engine, Place};
 use crate::descriptor::Class;
 use crate::lanes::workers::{Job, Progress, Work};
+use crate::probes;
 use crate::process::Runtime;
 use crate::request::{self, Kind};
 use crate::scheduler::{Handle, Operation};
@@ -132,7 +133,7 @@ impl Engine {
             let Some(handle) = self.ring_backlog.pop() else {
                 break;
             };
-            self.start_in_ring(runtime, handle);
+            self.start_in_ring(handle);
         }
         if !self.pool_backlog.is_empty() {
             for _ in 0..runtime.pool.room().saturating_sub(self.jobs.len()) {
@@ -159,7 +160,7 @@ impl Engine {
                     request.place = Place::RingBacklog;
                     request.ticket = ticket;
                 } else {
-                    self.start_in_ring(runtime, handle);
+                    self.start_in_ring(handle);
                 }
             }
         }
@@ -220,14 +221,14 @@ impl Engine {
         )
     }
 
-    fn start_in_ring(&mut self, runtime: &'static Runtime, handle: Handle) {
+    fn start_in_ring(&mut self, handle: Handle) {
         let (kind, transfer, offset) = self.transfer(handle);
         let request = self.scheduler.payload_mut(handle);
         request.place = Place::Ring;
         let fildes = request.fildes;
         // An append names no offset; the kernel finds the end itself.
         let offset = offset.max(0);
-        runtime.stats.start(request.cb);
+        probes::start(request.cb, Lane::Ring);
         if let Some(ring) = self.ring.as_mut() {
             // SAFETY: the members are the caller's, valid while in progress;
             // a refusal leaves the entry in the queue, where it is found
@@ -327,7 +328,8 @@ impl Engine {
         while let Some(handle) = self.own.queue.pop_front() {
             let (kind, transfer, offset) = self.transfer(handle);
             let fildes = self.scheduler.payload(handle).fildes;
-            runtime.stats.start(self.scheduler.payload(handle).cb);
+            probes::start(self.scheduler.payload(handle).cb, Lane::Engine);
+            runtime.stats.engine_call();
             let begin = sys::now_ns();
             let outcome = crate::lanes::workers::positioned(fildes, kind, &transfer, offset.max(0));
             self.finish(runtime, handle, outcome, Lane::Engine);

@@ -9,7 +9,7 @@
 //! keeps it, what was cancelled or never handed over is carried out by the
 //! workers: exactly once each.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -19,17 +19,23 @@ use crate::lanes::ring::Token;
 use crate::process::Runtime;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
-use crate::{sys, thread};
+use crate::{probes, sys, thread};
 
 /// The thread to wait for: the one whose ring it was.
 static ENDING: AtomicU64 = AtomicU64::new(0);
 
 /// Lets another thread go on without the ring once the calling thread, which
 /// used it, has ended. Must be the caller's last act.
-pub fn replace(runtime: &'static Runtime, place: MutexGuard<'static, Option<Box<Engine>>>) {
+pub fn replace(
+    runtime: &'static Runtime,
+    place: MutexGuard<'static, Option<Box<Engine>>>,
+    error: c_int,
+) {
     if runtime.config.verbose {
         sys::to_stderr("aio_shim: io_uring is refused from now on: backend=threads\n");
     }
+    probes::fallback(error);
+    runtime.stats.fallback();
     // The successor waits for our end in the kernel, by our thread number:
     // that word is cleared only when the kernel is done with our ring.
     // SAFETY: gettid has no preconditions.

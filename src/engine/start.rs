@@ -15,7 +15,7 @@ use crate::config::Backend;
 use crate::lanes::ring::{Ring, Token};
 use crate::process::Runtime;
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::{refusal, sys, thread};
+use crate::{probes, refusal, sys, thread};
 
 const REST: u32 = 0;
 const STARTING: u32 = 1;
@@ -129,9 +129,13 @@ extern "C" fn engine_thread(argument: *mut c_void) -> *mut c_void {
             say(runtime, None, Ok(()));
             None
         }
-        _ => match refusal::may_set_up(runtime)
-            .and_then(|()| Ring::new(&runtime.config.without, &runtime.wakeup))
-        {
+        _ => match refusal::may_set_up(runtime).and_then(|()| {
+            Ring::new(
+                &runtime.config.without,
+                &runtime.wakeup,
+                runtime.stats.ring_enters(),
+            )
+        }) {
             Ok(ring) => {
                 say(runtime, Some(&ring), Ok(()));
                 Some(ring)
@@ -142,6 +146,8 @@ extern "C" fn engine_thread(argument: *mut c_void) -> *mut c_void {
                     runtime.starter.answer(error as u32 + 2);
                     return null_mut();
                 }
+                probes::fallback(error);
+                runtime.stats.fallback();
                 None
             }
         },
@@ -152,9 +158,9 @@ extern "C" fn engine_thread(argument: *mut c_void) -> *mut c_void {
     runtime.starter.answer(SET_UP);
     if has_ring {
         if let Some(engine) = place.as_mut()
-            && engine.serve(runtime).is_err()
+            && let Err(error) = engine.serve(runtime)
         {
-            super::fallback::replace(runtime, place);
+            super::fallback::replace(runtime, place, error);
             return null_mut();
         }
         // Before its descriptor, if it had one, is closed.

@@ -11,6 +11,7 @@ use std::ffi::c_int;
 
 use super::{Engine, Place};
 use crate::lanes::workers::{Way, is_ready, try_nonblocking, try_now, whole_length};
+use crate::probes;
 use crate::process::Runtime;
 use crate::request::Kind;
 use crate::scheduler::{Handle, StreamId};
@@ -41,7 +42,7 @@ const ROUNDS: u32 = 8;
 impl Engine {
     pub(super) fn start_stream(&mut self, runtime: &'static Runtime, handle: Handle) {
         let cb = self.scheduler.payload(handle).cb;
-        runtime.stats.start(cb);
+        probes::start(cb, Lane::Engine);
         self.try_stream(runtime, handle);
     }
 
@@ -59,6 +60,7 @@ impl Engine {
             return self.start_in_pool(runtime, handle);
         }
         for _ in 0..ROUNDS {
+            runtime.stats.engine_call();
             let tried = if twin {
                 try_nonblocking(fildes, kind, &transfer)
             } else {

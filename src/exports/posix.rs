@@ -9,19 +9,22 @@ use crate::process::Runtime;
 use crate::request::{self, Kind};
 use crate::submission::{self, control_block};
 use crate::wait::{self, Deadline};
-use crate::{listio, sys};
+use crate::{listio, probes, sys};
 
 /// Starts a read of `aio_nbytes` bytes at `aio_offset` into `aio_buf`.
 ///
-/// The request is queued when the call returns; the control block and the
-/// buffer must stay valid and untouched until aio_error() says something else
-/// than EINPROGRESS. The file position is not used and does not move; on what
-/// cannot seek the offset is ignored.
+/// The request is queued, or already complete, when the call returns; control
+/// block and buffer must stay valid and untouched until aio_error() says
+/// something else than EINPROGRESS. The file position is not used and does
+/// not move; on what cannot seek the offset is ignored. More than 0x7ffff000
+/// bytes are cut to that, as by read(2).
 ///
 /// Returns 0, or -1 with EINVAL (aio_reqprio outside 0..20, a signal number
 /// that does not exist, a control block still in progress) or EAGAIN (no
 /// thread or memory to be had). All other errors come through aio_error().
 /// Async-signal-safe. Source: POSIX.1-2024.
+///
+/// cbindgen:postfix=AIO_SHIM_NOTHROW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_read(aiocbp: *mut aiocb) -> c_int {
     // SAFETY: the caller's contract (POSIX): a valid control block.
@@ -33,18 +36,23 @@ pub unsafe extern "C" fn aio_read(aiocbp: *mut aiocb) -> c_int {
 ///
 /// A write to a pipe, socket or terminal is made whole, as by write(2), unless
 /// O_NONBLOCK is set. Async-signal-safe. Source: POSIX.1-2024.
+///
+/// cbindgen:postfix=AIO_SHIM_NOTHROW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_write(aiocbp: *mut aiocb) -> c_int {
     // SAFETY: as in aio_read.
     unsafe { start(aiocbp, Kind::Write, "aio_write") }
 }
 
-/// Starts an fsync (`op` O_SYNC) or fdatasync (O_DSYNC) of the file, after all
-/// writes to the same file that were queued before, through any descriptor.
+/// Starts an fsync (`op` O_SYNC) or fdatasync (O_DSYNC) of the file
+/// `aio_fildes`, after all writes to the same file that were queued before,
+/// through any descriptor. Of the other members only aio_sigevent is used.
 ///
 /// If one of these writes fails, its error is this request's error too.
 /// Returns 0, or -1 with EINVAL (another `op`), EBADF or EAGAIN.
 /// Async-signal-safe. Source: POSIX.1-2024.
+///
+/// cbindgen:postfix=AIO_SHIM_NOTHROW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_fsync(op: c_int, aiocbp: *mut aiocb) -> c_int {
     answer((|| {
@@ -76,10 +84,13 @@ fn descriptor_exists(fildes: c_int) -> Result<(), c_int> {
 }
 
 /// The error status of a request: EINPROGRESS, 0, or the errno it failed
-/// with. A control block that was never submitted and is all zero gives 0.
+/// with. A control block that was never submitted and is all zero gives 0; a
+/// request of the parent process gives ECANCELED in a child of fork().
 ///
 /// A load: no system call, no lock, errno is left alone. Async-signal-safe.
 /// Source: POSIX.1-2024.
+///
+/// cbindgen:postfix=AIO_SHIM_NOTHROW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_error(aiocbp: *const aiocb) -> c_int {
     match Aiocb::new(aiocbp) {
@@ -94,11 +105,15 @@ pub unsafe extern "C" fn aio_error(aiocbp: *const aiocb) -> c_int {
 
 /// The return status of a completed request: what read, write or fsync would
 /// have returned (-1 if it failed; aio_error() has the errno). May be called
-/// again. While the request is in progress it gives 0.
+/// again, or never. While the request is in progress it gives 0.
 ///
-/// A load, as aio_error(). Async-signal-safe. Source: POSIX.1-2024.
+/// A load, as aio_error(). (In a program that uses aio_waitcomplete() or
+/// aio_waitn() it also takes the request from what these will report.)
+/// Async-signal-safe. Source: POSIX.1-2024.
+///
+/// cbindgen:postfix=AIO_SHIM_NOTHROW
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_return(aiocbp: *mut aiocb) -> isize {
+pub unsafe extern "C" fn aio_return(aiocbp: *mut aiocb) -> libc::ssize_t {
     match Aiocb::new(aiocbp) {
         // SAFETY: valid by the caller's contract.
         Some(cb) => unsafe {
@@ -116,11 +131,12 @@ pub unsafe extern "C" fn aio_return(aiocbp: *mut aiocb) -> isize {
 /// Waits until a request of the list is complete, a signal handler has run,
 /// or `timeout` (CLOCK_MONOTONIC, relative; NULL: for ever) is over.
 ///
-/// NULL entries are ignored. Returns 0 at once if an entry is complete, was
-/// never submitted, or if nothing is in the list. Returns -1 with EAGAIN (time
-/// over), EINTR, or EINVAL (`nent` < 0, invalid tv_nsec). Cancellation point;
-/// async-signal-safe, also in a handler that interrupted aio_suspend().
-/// Source: POSIX.1-2024.
+/// NULL entries are ignored. The list is only read, and not used after the
+/// call; the control blocks must stay valid meanwhile. Returns 0 at once if
+/// an entry is complete, was never submitted, or if nothing is in the list.
+/// Returns -1 with EAGAIN (time over; {0,0} polls), EINTR, or EINVAL (`nent`
+/// < 0, invalid tv_nsec). Cancellation point; async-signal-safe, also in a
+/// handler that interrupted aio_suspend(). Source: POSIX.1-2024.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_suspend(
     list: *const *const aiocb,
@@ -155,6 +171,8 @@ pub unsafe extern "C" fn aio_suspend(
 /// AIO_ALLDONE (there was none), or -1 with EBADF, or EINVAL if the control
 /// block names another descriptor. A cancelled read has consumed nothing.
 /// Async-signal-safe. Source: POSIX.1-2024.
+///
+/// cbindgen:postfix=AIO_SHIM_NOTHROW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_cancel(fildes: c_int, aiocbp: *mut aiocb) -> c_int {
     let verdict = (|| {
@@ -178,10 +196,17 @@ pub unsafe extern "C" fn aio_cancel(fildes: c_int, aiocbp: *mut aiocb) -> c_int 
             None => runtime.load.of_descriptor(fildes),
         };
         if !outstanding {
+            probes::cancel(fildes, one, AIO_ALLDONE);
+            runtime.stats.cancelled(AIO_ALLDONE);
             return Ok(AIO_ALLDONE);
         }
         match message::ask(runtime, Question::Cancel { fildes, one }) {
-            Ok(verdict) => Ok(verdict as c_int),
+            Ok(verdict) => {
+                let verdict = verdict as c_int;
+                probes::cancel(fildes, one, verdict);
+                runtime.stats.cancelled(verdict);
+                Ok(verdict)
+            }
             // No engine, so nothing is queued any more.
             Err(_) => Ok(AIO_ALLDONE),
         }
@@ -200,8 +225,12 @@ pub unsafe extern "C" fn aio_cancel(fildes: c_int, aiocbp: *mut aiocb) -> c_int 
 /// EIO; EINTR if a signal handler ran (the requests go on). LIO_NOWAIT returns
 /// 0 when all are queued, -1 with EIO if one was refused (its aio_error() says
 /// why), and `sig`, if not NULL, notifies once after the last of them.
-/// Further errors: EINVAL (`mode`, `nent` < 0, `sig`), EAGAIN.
-/// Async-signal-safe. Source: POSIX.1-2024, FreeBSD.
+/// Further errors: EINVAL (`mode`, `nent` < 0, `sig`), EAGAIN. `list` and `sig`
+/// are not used after the call, the control blocks are, as with aio_read().
+/// There is no limit to `nent`. Async-signal-safe.
+/// Source: POSIX.1-2024, FreeBSD.
+///
+/// cbindgen:postfix=AIO_SHIM_NOTHROW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lio_listio(
     mode: c_int,
@@ -215,7 +244,10 @@ pub unsafe extern "C" fn lio_listio(
 
 /// Takes glibc's hints: `aio_threads` limits the worker threads (unless
 /// AIO_SHIM_THREADS does), `aio_idle_time` is the seconds an idle thread
-/// stays. The other members have no meaning here. Source: glibc.
+/// stays. The other members have no meaning here; `init` is not used after
+/// the call. Async-signal-safe. Source: glibc.
+///
+/// cbindgen:postfix=AIO_SHIM_NOTHROW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_init(init: *const aioinit) {
     let Some(runtime) = Runtime::get() else {

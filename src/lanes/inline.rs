@@ -31,7 +31,11 @@ pub fn attempt(runtime: &Runtime, kind: Kind, members: &Members, hint: Hint) -> 
                 return None;
             }
             let _errno = sys::KeepErrno::new();
-            read(members, hint.inline)
+            let outcome = read(members, hint.inline);
+            if outcome.is_none() {
+                runtime.stats.missed_inline();
+            }
+            outcome
         }
         (Kind::Write, Inline::Memory) => {
             // A write past RLIMIT_FSIZE would send SIGXFSZ to the program's

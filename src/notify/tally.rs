@@ -11,6 +11,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::{probes, stats};
+
 /// What a notification is counted as. A list's own notification counts as
 /// `List` and as nothing else, whatever its form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,10 +157,14 @@ impl Tally {
     }
 
     pub fn sent(&self, kind: Kind) {
+        probes::notify(kind as i32);
+        stats::notified();
         self.each(kind, |row| add(&row.sent, 1));
     }
 
     pub fn deferred(&self, kind: Kind, count: u64) {
+        probes::defer(kind as i32, count);
+        stats::deferred(count);
         self.each(kind, |row| {
             add(&row.deferred, count);
             add(&row.waiting, count);
@@ -177,6 +183,7 @@ impl Tally {
     }
 
     pub fn merged(&self, kind: Kind) {
+        stats::deferred(1);
         self.each(kind, |row| {
             add(&row.deferred, 1);
             add(&row.merged, 1);

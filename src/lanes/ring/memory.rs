@@ -9,7 +9,7 @@
 
 use std::ffi::c_int;
 use std::ptr::{self, null_mut};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use io_uring::squeue::Entry;
@@ -146,7 +146,8 @@ impl Drop for Mapping {
 
 /// The instance.
 pub struct Memory {
-    ring: Mapping,
+    /// Keeps the words mapped that the pointers below lead to.
+    _ring: Mapping,
     entries: Mapping,
     sq_head: *const AtomicU32,
     sq_tail: *const AtomicU32,
@@ -169,6 +170,8 @@ pub struct Memory {
     pub deferred: bool,
     /// Operations the kernel knows, a bit each.
     operations: u128,
+    /// Counts the system calls made.
+    enters: &'static AtomicU64,
     timeout: Box<libc::timespec>,
 }
 
@@ -178,7 +181,7 @@ unsafe impl Send for Memory {}
 
 impl Memory {
     /// Sets an instance up. Err: the errno of the refusal.
-    pub fn new(without: &Without) -> Result<Memory, c_int> {
+    pub fn new(without: &Without, enters: &'static AtomicU64) -> Result<Memory, c_int> {
         if without.io_uring {
             return Err(libc::ENOSYS);
         }
@@ -204,7 +207,7 @@ impl Memory {
                 libc::syscall(libc::SYS_io_uring_setup, ENTRIES, &raw mut params)
             });
             match answer {
-                Ok(fildes) => return Self::map(fildes as c_int, &params, without),
+                Ok(fildes) => return Self::map(fildes as c_int, &params, without, enters),
                 // A flag this kernel does not know: try a plainer form.
                 Err(libc::EINVAL) => refusal = libc::EINVAL,
                 Err(error) => return Err(error),
@@ -213,7 +216,12 @@ impl Memory {
         Err(refusal)
     }
 
-    fn map(fildes: c_int, params: &Params, without: &Without) -> Result<Memory, c_int> {
+    fn map(
+        fildes: c_int,
+        params: &Params,
+        without: &Without,
+        enters: &'static AtomicU64,
+    ) -> Result<Memory, c_int> {
         let close = |fildes: c_int| {
             // SAFETY: the descriptor io_uring_setup just made.
             unsafe { libc::syscall(libc::SYS_close, fildes) };
@@ -269,11 +277,12 @@ impl Memory {
             ext_arg: params.features & FEAT_EXT_ARG != 0 && !without.ext_arg,
             deferred: params.flags & SETUP_DEFER_TASKRUN != 0,
             operations,
+            enters,
             timeout: Box::new(libc::timespec {
                 tv_sec: 0,
                 tv_nsec: 0,
             }),
-            ring,
+            _ring: ring,
             entries,
         };
         Ok(memory)
@@ -356,6 +365,7 @@ impl Memory {
             }
             _ => (ptr::null(), 0),
         };
+        self.enters.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the argument, if any, is valid for the call; what the
         // entries point to is the contract of `push`.
         let answer = sys::result(unsafe {

@@ -9,6 +9,7 @@
 mod memory;
 
 use std::ffi::c_int;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use io_uring::squeue::Entry;
@@ -85,8 +86,13 @@ pub struct Ring {
 
 impl Ring {
     /// Sets the ring up, in the thread that will use it. Err: the errno.
-    pub fn new(without: &Without, wakeup: &Wakeup) -> Result<Ring, c_int> {
-        let memory = Memory::new(without)?;
+    /// `enters` counts its system calls.
+    pub fn new(
+        without: &Without,
+        wakeup: &Wakeup,
+        enters: &'static AtomicU64,
+    ) -> Result<Ring, c_int> {
+        let memory = Memory::new(without, enters)?;
         let alarm = if memory.knows(opcode::FutexWait::CODE) && !without.futex_wait {
             wakeup.set_eventfd(None);
             Alarm::Futex
@@ -136,11 +142,6 @@ impl Ring {
     /// May another transfer be started?
     pub fn has_room(&self) -> bool {
         self.in_flight < IN_FLIGHT
-    }
-
-    /// Transfers in flight.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
     }
 
     /// Entries not handed over yet.

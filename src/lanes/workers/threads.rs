@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::{Done, Job, Pool, wake_idle};
 use crate::completion::Batch;
 use crate::engine;
+use crate::probes;
 use crate::process::Runtime;
 use crate::stats::Lane;
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -123,7 +124,8 @@ fn work(runtime: &'static Runtime) {
 
 /// Runs a job: publishes its result, and leaves word for the engine.
 fn run(runtime: &'static Runtime, job: &Job) {
-    runtime.stats.start(job.cb);
+    probes::start(job.cb, Lane::Workers);
+    runtime.stats.job();
     let outcome = job.run();
     let mut batch = Batch::new();
     // SAFETY: the job owns the request in progress; it is popped once.
