@@ -97,7 +97,7 @@ impl Aiocb {
     /// The control block at `at`, or None for NULL and for an address that a
     /// control block cannot have.
     pub fn new(at: *const aiocb) -> Option<Aiocb> {
-        if at.addr() % 8 != 0 {
+        if !at.addr().is_multiple_of(8) {
             return None;
         }
         NonNull::new(at.cast_mut()).map(Aiocb)

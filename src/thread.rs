@@ -19,18 +19,7 @@ pub type Body = extern "C" fn(*mut c_void) -> *mut c_void;
 /// Starts a detached thread that runs `body` with the runtime as argument.
 /// False when none can be had.
 pub fn spawn(body: Body, runtime: &'static Runtime) -> bool {
-    create(body, ptr::from_ref(runtime).cast_mut().cast(), true).is_some()
-}
-
-/// Starts a joinable thread; its identity for [`join`].
-pub fn spawn_joinable(body: Body, runtime: &'static Runtime) -> Option<libc::pthread_t> {
-    create(body, ptr::from_ref(runtime).cast_mut().cast(), false)
-}
-
-/// Waits for the end of a thread of [`spawn_joinable`].
-pub fn join(thread: libc::pthread_t) {
-    // SAFETY: joinable, and joined once by contract of the callers.
-    unsafe { libc::pthread_join(thread, ptr::null_mut()) };
+    create(body, ptr::from_ref(runtime).cast_mut().cast())
 }
 
 /// Names the calling thread (15 characters) as tools show it.
@@ -39,7 +28,7 @@ pub fn name(name: &'static CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-fn create(body: Body, argument: *mut c_void, detached: bool) -> Option<libc::pthread_t> {
+fn create(body: Body, argument: *mut c_void) -> bool {
     let _errno = sys::KeepErrno::new();
     let before = sys::set_signal_mask(sys::SignalMask::THREADS);
     let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
@@ -54,12 +43,10 @@ fn create(body: Body, argument: *mut c_void, detached: bool) -> Option<libc::pth
             if libc::pthread_attr_init(attributes.as_mut_ptr()) != 0 {
                 break;
             }
-            if detached {
-                libc::pthread_attr_setdetachstate(
-                    attributes.as_mut_ptr(),
-                    libc::PTHREAD_CREATE_DETACHED,
-                );
-            }
+            libc::pthread_attr_setdetachstate(
+                attributes.as_mut_ptr(),
+                libc::PTHREAD_CREATE_DETACHED,
+            );
             if let Some(stack) = stack {
                 libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack);
             }
@@ -71,6 +58,5 @@ fn create(body: Body, argument: *mut c_void, detached: bool) -> Option<libc::pth
         }
     }
     sys::set_signal_mask(before);
-    // SAFETY: initialised by the pthread_create that succeeded.
-    (error == 0).then(|| unsafe { thread.assume_init() })
+    error == 0
 }

@@ -27,7 +27,8 @@ static void leave(void *waiters)
 int aio_shim_cancellable_wait(uint32_t *word, uint32_t expected,
                               const struct timespec *until, uint32_t *waiters)
 {
-    int type, saved = errno, answer = 0;
+    int type, saved = errno;
+    volatile int answer = 0;
 
     pthread_cleanup_push(leave, waiters);
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);

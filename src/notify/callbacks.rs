@@ -399,8 +399,8 @@ thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A thread of the crew. "C-unwind" because pthread_exit in a callback
-/// unwinds through it; nothing here has anything to drop while one runs.
+/// A thread of the crew. pthread_exit in a callback unwinds through it, so
+/// nothing here has anything to drop while one runs.
 extern "C" fn crew_main(notifier: *mut c_void) -> *mut c_void {
     threads::name(c"aio-shim-call");
     // SAFETY: `spawn` was given `self.address()` of a `&'static Notifier`.

@@ -47,6 +47,8 @@ impl Hold {
 pub(super) struct Pace {
     /// When it first could not be handed over; None: it could.
     stuck_since: Option<u64>,
+    /// What it was held by last.
+    hold: Option<Hold>,
     /// Looks without a pause so far.
     looks: u32,
 }
@@ -58,6 +60,7 @@ impl Pace {
     pub const fn new() -> Self {
         Pace {
             stuck_since: None,
+            hold: None,
             looks: 0,
         }
     }
@@ -70,6 +73,10 @@ impl Pace {
 
     /// How long to wait now, in ns.
     pub fn pause(&mut self, hold: Hold, now: u64) -> u64 {
+        if self.hold.replace(hold) != Some(hold) {
+            // Held by something else now: that is how long it has been stuck.
+            self.restart();
+        }
         let since = *self.stuck_since.get_or_insert(now);
         if hold == Hold::Pending && self.looks < LOOKS {
             self.looks += 1;

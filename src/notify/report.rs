@@ -146,7 +146,8 @@ fn standard_error_has_room() -> bool {
     poll.revents & libc::POLLOUT != 0
 }
 
-fn signal_limit() -> u64 {
+/// RLIMIT_SIGPENDING.
+pub(super) fn signal_limit() -> u64 {
     let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
     // SAFETY: a writable struct rlimit.
     unsafe {

@@ -12,13 +12,18 @@
 //! but throws value, code and pid away, reporting success. So the next one
 //! goes out only when the last is no longer pending, and, if the program
 //! could see a value at all (no plain handler), only when the queue had room
-//! just before: a probe, a signal to this very thread, where it is blocked
-//! and taken back at once, so that nobody else can see it. (The kernel takes
-//! a thread's own pending signals before the process's, so the probe gets
-//! back itself.) Between taking the probe back and sending, well under a
-//! microsecond, another process of the user could take the last place; the
-//! signal then arrives without its value. No call of the kernel queues a
-//! standard signal or fails, so a gap cannot be avoided, only be small.
+//! just before: a probe, signals to this very thread, where they are blocked
+//! and taken back at once, so that nobody else can see them. (The kernel
+//! takes a thread's own pending signals before the process's, so the probe
+//! gets back itself.) Between taking the probe back and sending, well under a
+//! microsecond, others of the user could take the last places, or the program
+//! lower the limit; the signal then arrives without its value. No call of the
+//! kernel queues such a signal or fails, so the gap can only be made narrow:
+//! after a refusal anywhere, room for several is asked for.
+//!
+//! A queue that stays full (`ulimit -i 0`) would hold a standard signal for
+//! ever. After some seconds it is sent with si_code SI_USER, which the kernel
+//! queues beyond the limit: the value arrives, the code is not SI_ASYNCIO.
 //!
 //! **A filter that refuses queued signals** (seccomp, any errno but EAGAIN):
 //! they are tried for a second; then, and as long as the refusal lasts, plain
@@ -44,11 +49,25 @@ use super::fifo::Waiting;
 use super::lanes::{Claim, Done, LaneId};
 use super::notice::{Form, LAST_SIGNAL, Notice};
 use super::pace::Hold;
+use super::report::signal_limit;
 use crate::sync::atomic::Ordering;
 use crate::sys;
 
 /// After this long of refusals other than EAGAIN, plain signals are sent.
 const GIVE_UP_NS: u64 = 1_000_000_000;
+
+/// After this long without room, a standard signal goes beyond the limit.
+const FORCE_NS: u64 = if cfg!(test) {
+    500_000_000
+} else {
+    5_000_000_000
+};
+
+/// For this long after a refusal the probe asks for more room.
+const NEAR_NS: u64 = 1_000_000_000;
+
+/// How much, at most.
+const NEAR_ROOM: u64 = 8;
 
 /// `siginfo_t` of a queued signal on LP64.
 #[repr(C)]
@@ -66,11 +85,11 @@ struct QueuedInfo {
 const _: () = assert!(size_of::<QueuedInfo>() == size_of::<libc::siginfo_t>());
 
 impl QueuedInfo {
-    fn new(signo: c_int, pid: c_int, value: usize) -> Self {
+    fn new(signo: c_int, code: c_int, pid: c_int, value: usize) -> Self {
         QueuedInfo {
             signo,
             errno: 0,
-            code: libc::SI_ASYNCIO,
+            code,
             _pad: 0,
             pid,
             // Asked each time: the program may change it.
@@ -83,8 +102,8 @@ impl QueuedInfo {
 }
 
 /// rt_sigqueueinfo: 0 or the errno.
-fn queue_to_process(pid: c_int, signo: c_int, value: usize) -> c_int {
-    let info = QueuedInfo::new(signo, pid, value);
+fn queue_to_process(pid: c_int, signo: c_int, code: c_int, value: usize) -> c_int {
+    let info = QueuedInfo::new(signo, code, pid, value);
     // SAFETY: `info` is a siginfo_t that lives through the call.
     sys::result(unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, signo, &info) })
         .err()
@@ -93,7 +112,7 @@ fn queue_to_process(pid: c_int, signo: c_int, value: usize) -> c_int {
 
 /// rt_tgsigqueueinfo: 0 or the errno.
 fn queue_to_thread(pid: c_int, thread: c_int, signo: c_int, value: usize) -> c_int {
-    let info = QueuedInfo::new(signo, pid, value);
+    let info = QueuedInfo::new(signo, libc::SI_ASYNCIO, pid, value);
     // SAFETY: as above.
     sys::result(unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, thread, signo, &info) })
         .err()
@@ -123,16 +142,23 @@ fn value_matters(signo: c_int) -> bool {
     !handled || action.sa_flags & libc::SA_SIGINFO != 0
 }
 
-/// Does the user's signal queue have room for one more? See the head of this
-/// file.
-fn queue_has_room(pid: c_int) -> bool {
+/// Does the user's signal queue have room for `wanted` more? See the head of
+/// this file.
+fn queue_has_room(pid: c_int, wanted: u64) -> bool {
     // SAFETY: gettid has no preconditions.
     let own = unsafe { libc::syscall(libc::SYS_gettid) } as c_int;
-    match queue_to_thread(pid, own, LAST_SIGNAL, 0) {
-        0 => {}
-        libc::EAGAIN => return false,
-        // A filter forbids the probe: nothing is known, so nothing is held.
-        _ => return true,
+    let mut taken = 0;
+    let mut room = true;
+    while taken < wanted {
+        match queue_to_thread(pid, own, LAST_SIGNAL, 0) {
+            0 => taken += 1,
+            libc::EAGAIN => {
+                room = false;
+                break;
+            }
+            // A filter forbids the probe: nothing is known, nothing is held.
+            _ => break,
+        }
     }
     let only: u64 = 1 << (LAST_SIGNAL - 1);
     let now = libc::timespec {
@@ -140,9 +166,11 @@ fn queue_has_room(pid: c_int) -> bool {
         tv_nsec: 0,
     };
     let nowhere = std::ptr::null_mut::<c_void>();
-    // SAFETY: set and time are valid for the call; no info is asked for.
-    unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &only, nowhere, &now, 8usize) };
-    true
+    for _ in 0..taken {
+        // SAFETY: set and time are valid for the call; no info is asked for.
+        unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &only, nowhere, &now, 8usize) };
+    }
+    room
 }
 
 /// Is this descriptor an eventfd, as far as can be seen without opening
@@ -216,10 +244,39 @@ impl Notifier {
         if is_pending(notice.signo) {
             return Err(Hold::Pending);
         }
-        if value_matters(notice.signo) && !queue_has_room(self.pid()) {
+        if !value_matters(notice.signo) || self.has_room() {
+            return self.queued(notice, claim);
+        }
+        if claim.stuck_for < FORCE_NS && !self.forced.load(Ordering::Relaxed) {
             return Err(Hold::SignalQueue);
         }
-        self.queued(notice, claim)
+        // Only SI_USER and above go beyond the limit.
+        match queue_to_process(self.pid(), notice.signo, libc::SI_USER, notice.value) {
+            0 => {
+                self.forced.store(true, Ordering::Relaxed);
+                Ok(Done::Sent)
+            }
+            _ => Err(Hold::SignalQueue),
+        }
+    }
+
+    /// Has the queue room for a signal with its value?
+    fn has_room(&self) -> bool {
+        let now = sys::now_ns();
+        let refused_at = self.refused_at.load(Ordering::Relaxed);
+        let near = refused_at != 0 && now.saturating_sub(refused_at) < NEAR_NS;
+        let wanted = if near {
+            (signal_limit() / 4).clamp(1, NEAR_ROOM)
+        } else {
+            1
+        };
+        let room = queue_has_room(self.pid(), wanted);
+        if room {
+            self.forced.store(false, Ordering::Relaxed);
+        } else {
+            self.refused_at.store(now, Ordering::Relaxed);
+        }
+        room
     }
 
     /// A signal that the kernel queues or refuses.
@@ -230,14 +287,17 @@ impl Notifier {
         let errno = if to_thread {
             queue_to_thread(pid, thread, notice.signo, notice.value)
         } else {
-            queue_to_process(pid, notice.signo, notice.value)
+            queue_to_process(pid, notice.signo, libc::SI_ASYNCIO, notice.value)
         };
         match errno {
             0 => {
                 self.plain.store(false, Ordering::Relaxed);
                 return Ok(Done::Sent);
             }
-            libc::EAGAIN => return Err(Hold::SignalQueue),
+            libc::EAGAIN => {
+                self.refused_at.store(sys::now_ns(), Ordering::Relaxed);
+                return Err(Hold::SignalQueue);
+            }
             libc::ESRCH | libc::EINVAL if to_thread => return Ok(Done::Undeliverable),
             _ => {}
         }

@@ -11,7 +11,9 @@ use libc::{pthread_attr_t, pthread_t, sigset_t};
 
 use crate::sys::KeepErrno;
 
-/// What a thread runs. "C-unwind": pthread_exit may unwind through it.
+/// What a thread runs. pthread_exit may unwind through it: it has nothing to
+/// drop while a callback runs. (Not "C-unwind", which makes Rust put an
+/// abort on unwinding into its callers.)
 pub(super) type Main = extern "C" fn(*mut c_void) -> *mut c_void;
 
 unsafe extern "C" {

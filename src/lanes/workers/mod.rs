@@ -81,7 +81,7 @@ impl Pool {
                 threads: 0,
                 idle: 0,
                 running: 0,
-                allowed: FEW.min(config.threads),
+                allowed: FEW,
                 active: Vec::new(),
                 finished: 0,
             }),
@@ -137,7 +137,7 @@ impl Pool {
     /// come back to the engine for each.
     pub fn room(&self) -> usize {
         let inner = self.inner.lock();
-        (2 * inner.allowed as usize).saturating_sub(inner.queue.len())
+        (2 * self.allowed(&inner) as usize).saturating_sub(inner.queue.len())
     }
 
     /// Adds jobs.
@@ -222,9 +222,13 @@ impl Pool {
         }
     }
 
+    fn allowed(&self, inner: &Inner) -> u32 {
+        inner.allowed.min(self.most.load(Ordering::Relaxed))
+    }
+
     fn pop(&self, thread: u32) -> Option<Job> {
         let mut inner = self.inner.lock();
-        if inner.running >= inner.allowed {
+        if inner.running >= self.allowed(&inner) {
             return None;
         }
         let job = inner.queue.pop_first()?.1;
@@ -237,13 +241,17 @@ impl Pool {
         let mut inner = self.inner.lock();
         inner.running -= 1;
         inner.active.retain(|active| active.0 != handle);
+        if inner.running == 0 && inner.queue.is_empty() {
+            // The rush is over.
+            inner.allowed = FEW;
+        }
         inner.finished += 1;
     }
 
     /// Could a thread pop a job now?
     fn has_work(&self) -> bool {
         let inner = self.inner.lock();
-        !inner.queue.is_empty() && inner.running < inner.allowed
+        !inner.queue.is_empty() && inner.running < self.allowed(&inner)
     }
 
     /// Nothing has ended since `before` although jobs wait: allow more
@@ -251,20 +259,10 @@ impl Pool {
     pub fn unstick(&self, before: u64) -> u64 {
         let mut inner = self.inner.lock();
         let most = self.most.load(Ordering::Relaxed);
-        if inner.finished == before && !inner.queue.is_empty() && inner.running >= inner.allowed {
+        if inner.finished == before && !inner.queue.is_empty() && inner.running >= self.allowed(&inner) {
             inner.allowed = (inner.allowed + FEW).min(most.max(1));
         }
         inner.finished
-    }
-
-    /// Is the pool without any job?
-    pub fn quiet(&self) -> bool {
-        let mut inner = self.inner.lock();
-        let quiet = inner.queue.is_empty() && inner.running == 0;
-        if quiet {
-            inner.allowed = FEW.min(self.most.load(Ordering::Relaxed));
-        }
-        quiet
     }
 }
 

@@ -39,12 +39,13 @@ impl Pool {
     pub fn staff(&self, runtime: &'static Runtime, self_helps: bool) -> bool {
         let (wake, spawn) = {
             let mut inner = self.inner.lock();
-            let useful = (inner.allowed - inner.running.min(inner.allowed)) as usize;
+            let allowed = self.allowed(&inner);
+            let useful = allowed.saturating_sub(inner.running) as usize;
             let wanted = inner.queue.len().min(useful) as u32;
             let wanted = wanted.saturating_sub(u32::from(self_helps));
             let wake = wanted.min(inner.idle);
             // One more than may run jobs, so that one stays free to lead.
-            let most = inner.allowed + u32::from(self.leads());
+            let most = allowed + u32::from(self.leads());
             let spare = u32::from(self.leads() && inner.idle == wake);
             let spawn = (wanted - wake + spare).min(most.saturating_sub(inner.threads));
             inner.threads += spawn;
@@ -194,7 +195,7 @@ fn end(runtime: &'static Runtime) -> bool {
     let pool = &runtime.pool;
     let mut inner = pool.inner.lock();
     if !pool.leads() {
-        if !inner.queue.is_empty() && inner.running < inner.allowed {
+        if !inner.queue.is_empty() && inner.running < pool.allowed(&inner) {
             return false;
         }
         inner.threads -= 1;

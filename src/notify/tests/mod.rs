@@ -247,6 +247,8 @@ fn wait_for(what: &str, done: impl Fn() -> bool) {
 /// What a handler wrote down.
 struct Log {
     entries: [AtomicUsize; Log::ROOM],
+    /// Slots given out, and slots written.
+    slots: AtomicUsize,
     count: AtomicUsize,
     bad: AtomicBool,
 }
@@ -257,16 +259,18 @@ impl Log {
     const fn new() -> Self {
         Log {
             entries: [const { AtomicUsize::new(0) }; Log::ROOM],
+            slots: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             bad: AtomicBool::new(false),
         }
     }
 
     fn write(&self, value: usize) {
-        let at = self.count.fetch_add(1, SeqCst);
+        let at = self.slots.fetch_add(1, SeqCst);
         if at < Log::ROOM {
             self.entries[at].store(value, SeqCst);
         }
+        self.count.fetch_add(1, SeqCst);
     }
 
     fn len(&self) -> usize {
