@@ -90,8 +90,6 @@ pub struct Notifier {
     processors: AtomicU32,
     /// Queued signals are refused, plain ones are sent.
     plain: AtomicBool,
-    /// Standard signals go beyond a limit that stays.
-    forced: AtomicBool,
     /// When the signal queue was last full; 0: never.
     refused_at: AtomicU64,
 }
@@ -119,7 +117,6 @@ macro_rules! new_notifier {
             pid: AtomicI32::new(0),
             processors: AtomicU32::new(0),
             plain: AtomicBool::new(false),
-            forced: AtomicBool::new(false),
             refused_at: AtomicU64::new(0),
         }
     };

@@ -21,9 +21,10 @@
 //! kernel queues such a signal or fails, so the gap can only be made narrow:
 //! after a refusal anywhere, room for several is asked for.
 //!
-//! A queue that stays full (`ulimit -i 0`) would hold a standard signal for
-//! ever. After some seconds it is sent with si_code SI_USER, which the kernel
-//! queues beyond the limit: the value arrives, the code is not SI_ASYNCIO.
+//! Under a queue that stays full (`ulimit -i 0`) such a signal waits for ever.
+//! What goes beyond the limit (si_code SI_USER and above) the kernel takes
+//! only from the thread it is for; and a value that is not what the program
+//! gave, where its handler looks for a pointer, is worse than none.
 //!
 //! **A filter that refuses queued signals** (seccomp, any errno but EAGAIN):
 //! they are tried for a second; then, and as long as the refusal lasts, plain
@@ -56,13 +57,6 @@ use crate::sys;
 /// After this long of refusals other than EAGAIN, plain signals are sent.
 const GIVE_UP_NS: u64 = 1_000_000_000;
 
-/// After this long without room, a standard signal goes beyond the limit.
-const FORCE_NS: u64 = if cfg!(test) {
-    500_000_000
-} else {
-    5_000_000_000
-};
-
 /// For this long after a refusal the probe asks for more room.
 const NEAR_NS: u64 = 1_000_000_000;
 
@@ -85,11 +79,11 @@ struct QueuedInfo {
 const _: () = assert!(size_of::<QueuedInfo>() == size_of::<libc::siginfo_t>());
 
 impl QueuedInfo {
-    fn new(signo: c_int, code: c_int, pid: c_int, value: usize) -> Self {
+    fn new(signo: c_int, pid: c_int, value: usize) -> Self {
         QueuedInfo {
             signo,
             errno: 0,
-            code,
+            code: libc::SI_ASYNCIO,
             _pad: 0,
             pid,
             // Asked each time: the program may change it.
@@ -102,8 +96,8 @@ impl QueuedInfo {
 }
 
 /// rt_sigqueueinfo: 0 or the errno.
-fn queue_to_process(pid: c_int, signo: c_int, code: c_int, value: usize) -> c_int {
-    let info = QueuedInfo::new(signo, code, pid, value);
+fn queue_to_process(pid: c_int, signo: c_int, value: usize) -> c_int {
+    let info = QueuedInfo::new(signo, pid, value);
     // SAFETY: `info` is a siginfo_t that lives through the call.
     sys::result(unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, signo, &info) })
         .err()
@@ -112,7 +106,7 @@ fn queue_to_process(pid: c_int, signo: c_int, code: c_int, value: usize) -> c_in
 
 /// rt_tgsigqueueinfo: 0 or the errno.
 fn queue_to_thread(pid: c_int, thread: c_int, signo: c_int, value: usize) -> c_int {
-    let info = QueuedInfo::new(signo, libc::SI_ASYNCIO, pid, value);
+    let info = QueuedInfo::new(signo, pid, value);
     // SAFETY: as above.
     sys::result(unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, thread, signo, &info) })
         .err()
@@ -244,20 +238,10 @@ impl Notifier {
         if is_pending(notice.signo) {
             return Err(Hold::Pending);
         }
-        if !value_matters(notice.signo) || self.has_room() {
-            return self.queued(notice, claim);
-        }
-        if claim.stuck_for < FORCE_NS && !self.forced.load(Ordering::Relaxed) {
+        if value_matters(notice.signo) && !self.has_room() {
             return Err(Hold::SignalQueue);
         }
-        // Only SI_USER and above go beyond the limit.
-        match queue_to_process(self.pid(), notice.signo, libc::SI_USER, notice.value) {
-            0 => {
-                self.forced.store(true, Ordering::Relaxed);
-                Ok(Done::Sent)
-            }
-            _ => Err(Hold::SignalQueue),
-        }
+        self.queued(notice, claim)
     }
 
     /// Has the queue room for a signal with its value?
@@ -271,9 +255,7 @@ impl Notifier {
             1
         };
         let room = queue_has_room(self.pid(), wanted);
-        if room {
-            self.forced.store(false, Ordering::Relaxed);
-        } else {
+        if !room {
             self.refused_at.store(now, Ordering::Relaxed);
         }
         room
@@ -287,7 +269,7 @@ impl Notifier {
         let errno = if to_thread {
             queue_to_thread(pid, thread, notice.signo, notice.value)
         } else {
-            queue_to_process(pid, notice.signo, libc::SI_ASYNCIO, notice.value)
+            queue_to_process(pid, notice.signo, notice.value)
         };
         match errno {
             0 => {

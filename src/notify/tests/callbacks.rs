@@ -39,7 +39,7 @@ fn assert_each_once(count: usize) {
 fn five_thousand_callbacks_by_a_few_threads() {
     static MOST: AtomicUsize = AtomicUsize::new(0);
     extern "C-unwind" fn log_and_count(value: usize) {
-        if value % 500 == 0 {
+        if value.is_multiple_of(500) {
             MOST.fetch_max(own_threads(), SeqCst);
         }
         LOG.write(value);

@@ -206,10 +206,8 @@ fn one_run(seed: u64) {
     for descriptor in eventfds {
         let mut count = 0u64;
         // SAFETY: eight writable bytes; not empty, so this does not block.
-        assert_eq!(
-            unsafe { libc::read(descriptor, (&raw mut count).cast(), 8) },
-            8
-        );
+        let got = unsafe { libc::read(descriptor, (&raw mut count).cast(), 8) };
+        assert_eq!(got, 8);
         sum += count;
     }
     assert_eq!(sum, on_eventfd as u64, "added to eventfds");

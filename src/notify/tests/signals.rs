@@ -215,28 +215,6 @@ fn a_plain_handler_needs_no_room() {
 }
 
 #[test]
-fn a_limit_that_stays_does_not_hold_the_value_for_ever() {
-    in_child(|| {
-        limit(libc::RLIMIT_SIGPENDING, 0);
-        handle(libc::SIGUSR1, log_handler(), libc::SA_SIGINFO);
-        let notifier = notifier();
-        as_library(move || post_all(notifier, libc::SIGUSR1, 50));
-        std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(LOG.len(), 0);
-        wait_for("all handlers", || LOG.len() >= 50);
-        assert_settled(notifier, 50);
-        assert_eq!(LOG.values(), (1..=50).collect::<Vec<_>>());
-        assert!(LOG.bad.load(SeqCst), "the code cannot be SI_ASYNCIO");
-        // With room again all is as it should be.
-        limit(libc::RLIMIT_SIGPENDING, 100);
-        LOG.bad.store(false, SeqCst);
-        as_library(move || post_all(notifier, libc::SIGUSR1, 50));
-        wait_for("all handlers", || LOG.len() >= 100);
-        assert!(!LOG.bad.load(SeqCst));
-    });
-}
-
-#[test]
 fn the_probe_is_never_seen() {
     in_child(|| {
         // The probe is signal 64; the program's own 64s must come through
