@@ -109,7 +109,7 @@ CASE(8, fsync_of_what_cannot, GLIBC_OK, 10)
     }
 }
 
-CASE(8, bad_buffers, GLIBC_OK, 20)
+CASE(8, bad_buffers, GLIBC_OK | NO_VALGRIND, 20)
 {
     static const enum place places[] = {ON_DISK, ON_TMPFS, DIRECT};
     char *nothing = mmap(NULL, 1 << 16, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -142,7 +142,7 @@ CASE(8, bad_buffers, GLIBC_OK, 20)
 }
 
 /* A buffer that is good for a part of the transfer only. */
-CASE(8, half_a_buffer, GLIBC_OK, 10)
+CASE(8, half_a_buffer, GLIBC_OK | NO_VALGRIND, 10)
 {
     char *half = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     SETUP(half != MAP_FAILED && mprotect(half + 4096, 4096, PROT_NONE) == 0);

@@ -344,7 +344,7 @@ CASE(7, offset_means_nothing_on_streams, GLIBC_OK, 10)
 }
 
 /* Reads and writes of sizes and offsets at every edge answer what pread and pwrite answer. */
-CASE(7, edges_answer_as_the_plain_calls, GLIBC_OK, 20)
+CASE(7, edges_answer_as_the_plain_calls, GLIBC_OK | NO_VALGRIND, 20)
 {
     enum { LENGTH = 10000 };
     static const off_t offsets[] = {0, 1, 4095, 4096, 9999, 10000, 10001, 1 << 20, (off_t)1 << 32, ((off_t)1 << 44),
@@ -435,7 +435,7 @@ CASE(7, huge_reads_are_cut, GLIBC_OK | NO_VALGRIND, 60)
     CHECK_DONE(&cb, 0x7ffff000);
 }
 
-CASE(7, more_than_ssize_max_fails_as_the_plain_call, GLIBC_OK, 10)
+CASE(7, more_than_ssize_max_fails_as_the_plain_call, GLIBC_OK | NO_VALGRIND, 10)
 {
     int fd = temp_file(ON_DISK, 100, 1, 0);
     static char buffer[100];

@@ -142,7 +142,7 @@ CASE(39, vectors_are_not_changed, SHIM_ONLY, 20)
     CHECK(cb.aio_iov == vector);
 }
 
-CASE(39, errors_of_vectors, SHIM_ONLY, 20)
+CASE(39, errors_of_vectors, SHIM_ONLY | NO_VALGRIND, 20)
 {
     static struct iovec vector[1025];
     int fd = temp_file(ON_DISK, 4096, 1, 0);
