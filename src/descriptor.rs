@@ -178,6 +178,14 @@ pub struct Hint {
 
 const HINTS: usize = 1024;
 
+// A hint's word: the way in bits 0..8, the file slot in 8..18, how many reads
+// to leave unasked in 18..23, misses in a row in 23..26, the number in 32..64.
+const SKIP_SHIFT: u32 = 18;
+const SKIP_MOST: u64 = 31;
+const MISSES_SHIFT: u32 = 23;
+const MISSES_MOST: u64 = 7;
+const KNOWN: u64 = !(SKIP_MOST << SKIP_SHIFT | MISSES_MOST << MISSES_SHIFT);
+
 /// Hints by descriptor number. All zero: nothing is known.
 pub struct Hints([AtomicU64; HINTS]);
 
@@ -197,7 +205,7 @@ impl Hints {
                     3 => Inline::Memory,
                     _ => Inline::Never,
                 },
-                file_slot: (word >> 8) as u16,
+                file_slot: (word >> 8) as u16 & 0x3ff,
             });
         }
         let _errno = sys::KeepErrno::new();
@@ -206,13 +214,45 @@ impl Hints {
         Some(nature.hint())
     }
 
+    /// Were the last reads of this number not in memory? Asking in vain costs
+    /// microseconds, so after each miss in a row twice as many reads go to
+    /// the engine unasked, up to 31.
+    pub fn is_cold(&self, fildes: c_int) -> bool {
+        let place = self.place(fildes);
+        let word = place.load(Ordering::Relaxed);
+        let skip = word >> SKIP_SHIFT & SKIP_MOST;
+        if skip > 0 {
+            // A lost update only changes a guess.
+            place.store(word - (1 << SKIP_SHIFT), Ordering::Relaxed);
+        }
+        skip > 0
+    }
+
+    /// A read of this number was, or was not, in memory.
+    pub fn found(&self, fildes: c_int, in_memory: bool) {
+        let place = self.place(fildes);
+        let word = place.load(Ordering::Relaxed);
+        let misses = word >> MISSES_SHIFT & MISSES_MOST;
+        let known = word & KNOWN;
+        if !in_memory {
+            let misses = (misses + 1).min(5);
+            let skip = (1 << misses) - 1;
+            place.store(
+                known | misses << MISSES_SHIFT | skip << SKIP_SHIFT,
+                Ordering::Relaxed,
+            );
+        } else if misses > 0 {
+            place.store(known, Ordering::Relaxed);
+        }
+    }
+
     /// Remembers what the engine, or a first look, found.
     pub fn learn(&self, fildes: c_int, nature: &Nature) {
         let hint = nature.hint();
         let word =
             u64::from(fildes as u32) << 32 | u64::from(hint.file_slot) << 8 | hint.inline as u64;
         let place = self.place(fildes);
-        if place.load(Ordering::Relaxed) != word {
+        if place.load(Ordering::Relaxed) & KNOWN != word {
             place.store(word, Ordering::Relaxed);
         }
     }

@@ -10,7 +10,8 @@ use std::ffi::c_int;
 
 use super::{Engine, Place};
 use crate::descriptor::Class;
-use crate::lanes::workers::{Job, Progress, Work};
+use crate::lanes::inline;
+use crate::lanes::workers::{Job, Progress, Work, positioned};
 use crate::probes;
 use crate::process::Runtime;
 use crate::request::{self, Kind};
@@ -183,21 +184,24 @@ impl Engine {
         {
             return Choice::Stream;
         }
-        if self.ring.is_none() {
-            return Choice::Pool;
-        }
         if length > isize::MAX as usize {
             // The plain call knows the error for this.
             return Choice::Pool;
         }
         let small = length <= OWN_LENGTH && !kind.is_vector();
+        // Without a ring: what the engine does not do itself is the pool's.
+        let ring = match self.ring {
+            Some(_) => Choice::Ring,
+            None => Choice::Pool,
+        };
         match (request.class, kind) {
             (Class::Stream | Class::Pipe | Class::Device | Class::Foreign, _) => Choice::Pool,
-            (_, Kind::Sync | Kind::DataSync) => Choice::Ring,
-            (Class::Direct, _) => Choice::Ring,
+            (_, Kind::Sync | Kind::DataSync) => ring,
+            (Class::Direct, _) => ring,
             (Class::Memory, _) if small => Choice::Own,
             (Class::Memory, _) => Choice::Pool,
-            (Class::Buffered, Kind::Read) if length <= RING_COPY => Choice::Ring,
+            (Class::Buffered, Kind::Read) if small && self.ring.is_none() => Choice::Own,
+            (Class::Buffered, Kind::Read) if length <= RING_COPY => ring,
             (Class::Buffered, Kind::Write) if small && sys::now_ns() >= self.own.not_before => {
                 Choice::Own
             }
@@ -331,8 +335,17 @@ impl Engine {
             probes::start(self.scheduler.payload(handle).cb, Lane::Engine);
             runtime.stats.engine_call();
             let begin = sys::now_ns();
-            let outcome = crate::lanes::workers::positioned(fildes, kind, &transfer, offset.max(0));
-            self.finish(runtime, handle, outcome, Lane::Engine);
+            let cached = kind == Kind::Read
+                && self.scheduler.payload(handle).class == Class::Buffered;
+            let outcome = if cached {
+                inline::read_cached(fildes, transfer.buffer, transfer.length, offset)
+            } else {
+                Some(positioned(fildes, kind, &transfer, offset.max(0)))
+            };
+            match outcome {
+                Some(outcome) => self.finish(runtime, handle, outcome, Lane::Engine),
+                None => self.start_in_pool(runtime, handle),
+            }
             let end = sys::now_ns();
             if end - begin > SLOW_NS {
                 self.own.not_before = end + PENANCE_NS;

@@ -240,6 +240,9 @@ pub fn lead_now(runtime: &'static Runtime) {
         && let Some(engine) = engine.as_mut()
     {
         engine.turn(runtime);
+        while engine.has_own() {
+            engine.turn(runtime);
+        }
     }
     lead(runtime);
 }
@@ -254,6 +257,9 @@ pub fn lead(runtime: &'static Runtime) {
         };
         if let Some(engine) = engine.as_mut() {
             engine.turn(runtime);
+            while engine.has_own() {
+                engine.turn(runtime);
+            }
         }
         drop(engine);
         // Given back before the look: who failed to take it meanwhile left

@@ -11,7 +11,7 @@ use std::ffi::c_int;
 
 use crate::abi::Members;
 use crate::descriptor::{Hint, Inline};
-use crate::lanes::workers::{Progress, positioned_with};
+use crate::lanes::workers::{Progress, positioned, positioned_with};
 use crate::process::Runtime;
 use crate::request::{Kind, Outcome};
 use crate::sys;
@@ -31,7 +31,14 @@ pub fn attempt(runtime: &Runtime, kind: Kind, members: &Members, hint: Hint) -> 
                 return None;
             }
             let _errno = sys::KeepErrno::new();
-            let outcome = read(members, hint.inline);
+            if hint.inline == Inline::Memory {
+                return in_memory(kind, members);
+            }
+            if runtime.hints.is_cold(fildes) {
+                return None;
+            }
+            let outcome = read_cached(fildes, members.buffer, members.length, members.offset);
+            runtime.hints.found(fildes, outcome.is_some());
             if outcome.is_none() {
                 runtime.stats.missed_inline();
             }
@@ -44,45 +51,50 @@ pub fn attempt(runtime: &Runtime, kind: Kind, members: &Members, hint: Hint) -> 
                 return None;
             }
             let _errno = sys::KeepErrno::new();
-            transfer(Kind::Write, members, 0, 0).ok().map(Ok)
+            in_memory(kind, members)
         }
         _ => None,
     }
 }
 
-fn read(members: &Members, inline: Inline) -> Option<Outcome> {
-    let flags = match inline {
-        Inline::Memory => 0,
-        _ => libc::RWF_NOWAIT,
+/// A read of what is in the page cache, without waiting. None: not all of it
+/// is, or the file cannot be asked that way.
+pub fn read_cached(fildes: c_int, buffer: usize, length: usize, offset: i64) -> Option<Outcome> {
+    let part = |done: usize| {
+        positioned_with(
+            fildes,
+            Kind::Read,
+            &Progress {
+                buffer: buffer + done,
+                length: length - done,
+                done: 0,
+            },
+            offset.checked_add(done as i64).ok_or(libc::EINVAL)?,
+            libc::RWF_NOWAIT,
+        )
     };
-    let bytes = transfer(Kind::Read, members, 0, flags).ok()?;
-    if bytes == members.length || inline == Inline::Memory {
+    let bytes = part(0).ok()?;
+    if bytes == length {
         return Some(Ok(bytes));
     }
     // Short: the end of the file, or the end of what is cached. A read that
     // finds nothing behind it, without waiting, proves the former.
-    match transfer(Kind::Read, members, bytes, flags) {
+    match part(bytes) {
         Ok(0) => Some(Ok(bytes)),
         _ => None,
     }
 }
 
-/// Skips `done` bytes.
-fn transfer(kind: Kind, members: &Members, done: usize, flags: c_int) -> Outcome {
-    positioned_with(
-        members.fildes,
-        kind,
-        &Progress {
-            buffer: members.buffer + done,
-            length: members.length - done,
-            done: 0,
-        },
-        members
-            .offset
-            .checked_add(done as i64)
-            .ok_or(libc::EINVAL)?,
-        flags,
-    )
+/// A transfer on a file that is memory. None: the engine reports the error.
+fn in_memory(kind: Kind, members: &Members) -> Option<Outcome> {
+    let transfer = Progress {
+        buffer: members.buffer,
+        length: members.length,
+        done: 0,
+    };
+    positioned(members.fildes, kind, &transfer, members.offset)
+        .ok()
+        .map(Ok)
 }
 
 fn beyond_limit(members: &Members) -> bool {

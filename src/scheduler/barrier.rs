@@ -66,7 +66,8 @@ impl Barrier {
         false
     }
 
-    /// A sync that still waits was cancelled. What it counted the next counts.
+    /// A sync that still waits was cancelled. What it counted the next counts,
+    /// so nobody is released by it: the first that waits counts something.
     pub(super) fn withdraw(&mut self, number: u64) {
         self.clean.remove(&number);
         if let Some(Waiting { writes, .. }) = self.waiting.remove(&number) {

@@ -13,7 +13,9 @@
 //!
 //! Ranges are kept apart by direction, and by length in coarse steps: where a
 //! range starts then tells nearly whether it overlaps, and a few enormous ones
-//! do not make every search look at all the small ones before them.
+//! do not make every search look at all the small ones before them. A search
+//! is logarithmic in what a class holds, plus what it must look at beside its
+//! own range: disjoint ranges of one class are at most 256 there.
 //!
 //! While no write of a file is outstanding its reads are only listed. The next
 //! write maps them, each at most once in its life.

@@ -26,8 +26,9 @@
 //! | [`inspect`] | nothing: the questions one may ask |
 //! | [`table`], [`slab`] | the requests and the lists through them |
 //!
-//! The cost of each call is at most logarithmic in what is outstanding,
-//! amortised; memory goes back when a burst is over.
+//! The cost of each call is logarithmic in what is outstanding, amortised (of
+//! what that means for overlap see [`extents`]); memory goes back when a burst
+//! is over. `tests/cost.rs` measures both.
 
 #![forbid(unsafe_code)]
 
@@ -278,7 +279,9 @@ impl<T> Scheduler<T> {
         barrier.write_ends(call, failed.is_some(), |sync| {
             table[sync].error = failed.unwrap_or(0);
         });
-        self.release_syncs(number);
+        while let Some(sync) = self.files.get(number).barrier.pop_released() {
+            self.make_ready(sync);
+        }
     }
 
     fn end_sync(&mut self, index: u32, number: u32) {
@@ -287,13 +290,6 @@ impl<T> Scheduler<T> {
                 .get(number)
                 .barrier
                 .withdraw(self.table[index].number());
-            self.release_syncs(number);
-        }
-    }
-
-    fn release_syncs(&mut self, number: u32) {
-        while let Some(sync) = self.files.get(number).barrier.pop_released() {
-            self.make_ready(sync);
         }
     }
 

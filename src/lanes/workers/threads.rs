@@ -177,8 +177,11 @@ fn sleep(runtime: &'static Runtime, seen: &mut u64) -> bool {
         *seen = pool.unstick(*seen);
         return true;
     }
-    if help.is_some() {
+    if leads && runtime.notifier.help_wanted().is_some() {
+        // Asked anew: it may have come up while this thread slept, and this
+        // thread may be the only one there is.
         runtime.notifier.retry();
+        return true;
     }
     if look.is_some() {
         // Nothing calls, but the engine wants a turn.
