@@ -62,6 +62,7 @@ fn header() {
         "src/notify/notice.rs",
         "src/exports/posix.rs",
         "src/exports/extensions.rs",
+        "src/exports/collecting.rs",
         "src/stats/summary.rs",
     ];
     let builder = sources.iter().fold(

@@ -549,6 +549,50 @@ int aio_shim_set_overflow_signal(int signo);
  */
 int aio_shim_doctor(int fd);
 
+/**
+ * Waits for the next completion of any request of the process, stores its
+ * control block in `*done`, and returns what aio_return() would have: -1
+ * with the request's own error in errno if it failed.
+ *
+ * Each completed request is reported once, the first completed first, to one
+ * caller; not those for which aio_return() was called, or which were
+ * submitted again. aio_return() need not be called for what is reported.
+ * `timeout` is relative (CLOCK_MONOTONIC; NULL: for ever; {0,0} polls). The
+ * cost does not depend on how many requests are outstanding.
+ *
+ * If there is no request to report: -1 with `*done` NULL and EAGAIN (the
+ * time is over, or the process has made no AIO call yet), EINTR, EINVAL
+ * (invalid `timeout`) or EFAULT (`done` NULL).
+ *
+ * Completions are kept from the process's first AIO call on if a loaded
+ * object imports this function or aio_waitn(); a program that looks them up
+ * by dlsym() gets what completes after its first call. A control block must
+ * then stay valid until it was reported or aio_return() was called for it.
+ * Cancellation point. Async-signal-safe. Source: FreeBSD.
+ */
+ssize_t aio_waitcomplete(struct aiocb **done, struct timespec *timeout);
+
+/**
+ * Waits until `*nwait` requests of the process have completed, and stores
+ * the control blocks of up to `nent` completed ones in `list`, their number
+ * in `*nwait`. Their results are asked with aio_error() and aio_return().
+ *
+ * Each completed request is reported once, by this function or by
+ * aio_waitcomplete(), which see. When nothing more is in progress it returns
+ * with what there is. `timeout` as there.
+ *
+ * Returns 0, or -1 with ETIME (the time is over; {0,0}: fewer than `*nwait`
+ * have completed), EINTR, EAGAIN (nothing is outstanding), EINVAL (`nent` or
+ * `*nwait` is 0, `*nwait` > `nent`, invalid `timeout`) or EFAULT (NULL).
+ * With ETIME and EINTR, too, `*nwait` says how many are in `list`; with
+ * EAGAIN it is 0. Cancellation point: a cancelled call takes no request.
+ * Async-signal-safe. Source: illumos.
+ */
+int aio_waitn(struct aiocb **list,
+              unsigned int nent,
+              unsigned int *nwait,
+              const struct timespec *timeout);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

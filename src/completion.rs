@@ -56,11 +56,10 @@ impl Batch {
                 .remove(fildes, progress.file_slot, progress.kind);
             probes::complete(cb, lane, progress.kind, outcome);
             runtime.stats.complete(cb, progress.kind, lane, outcome);
-            runtime.collector.complete(cb);
             if let Some(notice) = notice {
                 self.notices.push(notice);
             }
-            request::publish(cb, outcome)
+            runtime.collector.publish(cb, outcome, false)
         };
         self.wakes.add(mark);
         if self.notices.len() >= NOTICES {
@@ -96,8 +95,7 @@ pub unsafe fn complete_inline(runtime: &'static Runtime, cb: Aiocb, outcome: Out
         let kind = request::progress(cb).kind;
         probes::complete(cb, lane, kind, outcome);
         runtime.stats.complete(cb, kind, lane, outcome);
-        runtime.collector.complete(cb);
-        request::publish(cb, outcome)
+        runtime.collector.publish(cb, outcome, true)
     };
     if mark != 0 {
         let mut wakes = Wakes::new();
@@ -114,7 +112,10 @@ pub unsafe fn complete_inline(runtime: &'static Runtime, cb: Aiocb, outcome: Out
 /// `cb` is claimed by the caller and was never handed over.
 pub unsafe fn refuse_claimed(runtime: &'static Runtime, cb: Aiocb, error: c_int) {
     // SAFETY: by contract.
-    let mark = unsafe { request::publish(cb, Err(error)) };
+    let mark = unsafe {
+        runtime.collector.forget(cb);
+        request::publish(cb, Err(error))
+    };
     let mut wakes = Wakes::new();
     wakes.add(mark);
     wakes.flush(&runtime.slots);

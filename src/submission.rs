@@ -70,6 +70,10 @@ pub unsafe fn claim(runtime: &'static Runtime, cb: Aiocb, kind: Kind) -> Result<
             Err(error) => return refuse(error),
         };
         request::claim(runtime, cb, kind)?;
+        if let Err(error) = runtime.collector.expect(cb) {
+            completion::refuse_claimed(runtime, cb, error);
+            return Err(error);
+        }
         probes::submit(cb, kind, &members);
         if let Some(notice) = &notice
             && let Err(error) = runtime.notifier.admit(notice)

@@ -168,6 +168,24 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// Sleeps while `*word == expected`, at most until `deadline`: 0 or an errno.
+/// Lowers `*waiters`, also when the thread is cancelled meanwhile; another
+/// sleeper is then woken in its place.
+///
+/// # Safety
+/// Both words outlive the call. A cancelled thread unwinds through the
+/// caller's frames: nothing may be pending there.
+pub unsafe fn cancellable_wait(
+    word: *mut u32,
+    expected: u32,
+    deadline: Option<&Deadline>,
+    waiters: *mut u32,
+) -> c_int {
+    let until = deadline.map_or(std::ptr::null(), |deadline| &raw const deadline.0);
+    // SAFETY: by contract.
+    unsafe { aio_shim_cancellable_wait(word, expected, until, waiters) }
+}
+
 /// What one look at a list found.
 struct Look {
     /// An entry is complete, or nothing is in progress.

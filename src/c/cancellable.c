@@ -16,9 +16,17 @@
 #include <time.h>
 #include <unistd.h>
 
-static void leave(void *waiters)
+struct waiter {
+    uint32_t *word, *waiters;
+};
+
+/* A cancelled thread may have been woken for something that it does not take
+ * any more: it passes the wake on. */
+static void leave(void *argument)
 {
-    __atomic_fetch_sub((uint32_t *)waiters, 1, __ATOMIC_SEQ_CST);
+    struct waiter *waiter = argument;
+    __atomic_fetch_sub(waiter->waiters, 1, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, waiter->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
 }
 
 /* Sleeps while *word == expected until the absolute CLOCK_MONOTONIC time
@@ -30,13 +38,16 @@ int aio_shim_cancellable_wait(uint32_t *word, uint32_t expected,
     int type, saved = errno;
     volatile int answer = 0;
 
-    pthread_cleanup_push(leave, waiters);
+    struct waiter waiter = {word, waiters};
+
+    pthread_cleanup_push(leave, &waiter);
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
     if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
                 until, NULL, FUTEX_BITSET_MATCH_ANY) != 0)
         answer = errno;
     pthread_setcanceltype(type, NULL);
-    pthread_cleanup_pop(1);
+    pthread_cleanup_pop(0);
+    __atomic_fetch_sub(waiters, 1, __ATOMIC_SEQ_CST);
     errno = saved;
     return answer;
 }

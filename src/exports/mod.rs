@@ -5,6 +5,7 @@
 //! | `posix` | the nine names of `<aio.h>` |
 //! | `lfs64` | their `64` twins |
 //! | `closing` | close, dup2, dup3, close_range, closefrom |
+//! | `collecting` | aio_waitcomplete, aio_waitn |
 //! | `extensions` | `aio_shim_*`, and names of FreeBSD and illumos |
 //!
 //! What must hold: a function here only translates: C arguments in, -1 and
@@ -12,6 +13,7 @@
 //! be passed over for glibc's.
 
 pub mod closing;
+pub mod collecting;
 pub mod extensions;
 pub mod lfs64;
 pub mod posix;

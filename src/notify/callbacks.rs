@@ -309,8 +309,7 @@ impl Notifier {
     /// No thread can be made and the callbacks have to wait for one.
     fn hold_callbacks(&self, state: &mut State, errno: i32, now: u64) {
         let hold = Hold::Threads(errno);
-        // Callbacks never give way to each other, so there is no cap.
-        state.hold(LaneId::CALLBACKS, hold, u64::MAX, &self.backlog.tally);
+        state.hold(LaneId::CALLBACKS, hold, &self.backlog.tally);
         let pause = state.crew.pace.pause(hold, now);
         state.crew.watch_at = Some(now + pause);
     }
