@@ -1,22 +1,22 @@
 // FreeBSD's aio_waitcomplete and illumos's aio_waitn.
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// libs: -Wl,-z,dynamic-undefined-weak
 #include "harness.h"
 #include <aio_shim.h>
 
-/* By name, so that this links without the library. */
+/* Weak, so that this links and starts without the library. Imported all the same: that tells the library to keep
+ * completions from the first request on (who finds the functions by dlsym gets them from the first call on). */
+#pragma weak aio_waitcomplete
+#pragma weak aio_waitn
 static ssize_t waitcomplete(struct aiocb **done, struct timespec *limit)
 {
-    ssize_t (*call)(struct aiocb **, struct timespec *) =
-        (ssize_t (*)(struct aiocb **, struct timespec *))extension("aio_waitcomplete");
-    CHECK(call != NULL, "aio_waitcomplete is not there");
-    return call(done, limit);
+    CHECK(aio_waitcomplete != NULL, "aio_waitcomplete is not there");
+    return aio_waitcomplete(done, limit);
 }
 static int waitn(struct aiocb *list[], unsigned nent, unsigned *nwait, const struct timespec *limit)
 {
-    int (*call)(struct aiocb *[], unsigned, unsigned *, const struct timespec *) =
-        (int (*)(struct aiocb *[], unsigned, unsigned *, const struct timespec *))extension("aio_waitn");
-    CHECK(call != NULL, "aio_waitn is not there");
-    return call(list, nent, nwait, limit);
+    CHECK(aio_waitn != NULL, "aio_waitn is not there");
+    return aio_waitn(list, nent, nwait, limit);
 }
 static struct timespec soon(void) { return (struct timespec){patience_ns() / 1000000000, 0}; }
 
