@@ -186,7 +186,7 @@ UNUSED static pid_t thread_id(void) { return (pid_t)syscall(SYS_gettid); }
 #define wait_child(pid, what) wait_child_at((pid), (what), __FILE__, __LINE__)
 UNUSED static int wait_child_at(pid_t pid, const char *what, const char *file, int line)
 {
-    int64_t until = now_ns() + patience_ns();
+    int64_t until = now_ns() + (on_glibc() ? 1 : 3) * patience_ns(); /* a child makes many requests */
     for (int status;;) {
         pid_t ended = waitpid(pid, &status, WNOHANG);
         if (ended == pid)

@@ -1,6 +1,7 @@
 // Lines 21 to 25: aio_suspend.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include "harness.h"
+#include <sys/syscall.h>
 #include <sys/time.h>
 
 static int ends[2], disk;
@@ -112,11 +113,11 @@ CASE(21, wakes_when_one_of_many_ends, GLIBC_OK, 20)
 
 /* Other threads work on the list while one waits (ACE does so). */
 static const struct aiocb *volatile changing[16];
+static volatile int enough;
 static void *change_list(void *argument)
 {
     struct aiocb *const *cbs = argument;
-    int64_t until = now_ns() + 300000000;
-    for (unsigned i = 0; now_ns() < until; i++) {
+    for (unsigned i = 0; !enough; i++) {
         changing[i % 8] = i % 3 ? NULL : cbs[i % 8];
         changing[(i + 3) % 8] = cbs[(i + 3) % 8];
     }
@@ -143,6 +144,7 @@ CASE(21, list_changes_meanwhile, GLIBC_RACY, 20)
     int64_t until = now_ns() + 200000000;
     while (now_ns() < until)
         CHECK_FAILS(aio_suspend((const struct aiocb *const *)changing, 9, &(struct timespec){0, 300000}), EAGAIN);
+    enough = 1;
     CHECK_EQ(aio_suspend((const struct aiocb *const *)changing, 9, NULL), 0);
     join_thread(other);
     finish(8);
@@ -423,9 +425,21 @@ CASE(25, many_threads_wait_for_one, GLIBC_OK, 20)
 /* Whoever waited when the request ended is woken, even if it runs again before the waiter looked. */
 static struct aiocb recycled;
 static volatile int waiter_is_back;
+static volatile pid_t waiter;
+static bool sleeps_on_a_futex(pid_t thread)
+{
+    char path[64], text[64] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", thread);
+    int fd = open(path, O_RDONLY);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    close(fd);
+    long call = got > 0 && text[0] != 'r' ? atol(text) : -1; /* or "running" */
+    return call == SYS_futex || call == 449; /* futex_waitv */
+}
 static void *wait_once(void *argument)
 {
     (void)argument;
+    waiter = gettid();
     const struct aiocb *list[] = {&recycled};
     CHECK_EQ(aio_suspend(list, 1, NULL), 0);
     waiter_is_back = 1;
@@ -434,16 +448,16 @@ static void *wait_once(void *argument)
 CASE(25, submitted_again_at_once_still_wakes, GLIBC_OK, 20)
 {
     for (int round = 0; round < 30; round++) {
-        waiter_is_back = 0;
+        waiter_is_back = waiter = 0;
         recycled = waiting_read();
         CHECK_EQ(aio_read(&recycled), 0);
-        pthread_t waiter = start_thread(wait_once, NULL);
-        sleep_ms(10); /* it waits now */
+        pthread_t thread = start_thread(wait_once, NULL);
+        WAIT_FOR(waiter && sleeps_on_a_futex(waiter));
         finish(1);
         while (aio_error(&recycled) == EINPROGRESS) { }
         CHECK_EQ(aio_read(&recycled), 0); /* and runs again */
         WAIT_FOR(waiter_is_back, "round %d", round);
-        join_thread(waiter);
+        join_thread(thread);
         finish(1);
         CHECK_DONE(&recycled, 1);
     }

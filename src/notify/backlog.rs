@@ -158,7 +158,15 @@ impl Backlog {
         let (count, hold) = world.deliver(&claim, entries, &mut done[..entries.len()]);
         let now = world.now();
         let mut state = self.state.lock();
-        let left = state.settle(claim.id, &done[..count], hold, now, &self.tally);
+        let (max_waiting, _) = world.limits();
+        let left = state.settle(
+            claim.id,
+            &done[..count],
+            hold,
+            now,
+            max_waiting,
+            &self.tally,
+        );
         if state.news.is_some() {
             self.summon(world, state, now);
         } else if let Some(next_try) = left {

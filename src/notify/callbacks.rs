@@ -309,7 +309,8 @@ impl Notifier {
     /// No thread can be made and the callbacks have to wait for one.
     fn hold_callbacks(&self, state: &mut State, errno: i32, now: u64) {
         let hold = Hold::Threads(errno);
-        state.hold(LaneId::CALLBACKS, hold, &self.backlog.tally);
+        // Callbacks never give way to each other, so there is no cap.
+        state.hold(LaneId::CALLBACKS, hold, u64::MAX, &self.backlog.tally);
         let pause = state.crew.pace.pause(hold, now);
         state.crew.watch_at = Some(now + pause);
     }

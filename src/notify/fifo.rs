@@ -90,6 +90,31 @@ impl Fifo {
         copied
     }
 
+    /// Drops the entries from `keep` on that `gone` picks; it is shown each
+    /// with the one that was kept before it.
+    pub fn thin(&mut self, keep: usize, mut gone: impl FnMut(&mut Waiting, &Waiting) -> bool) {
+        let mut kept = keep;
+        for at in keep..self.len {
+            let before = *self.at(kept - 1);
+            let mut entry = *self.at(at);
+            if !gone(&mut entry, &before) {
+                *self.at(kept) = entry;
+                kept += 1;
+            }
+        }
+        let slots = self.taken + kept;
+        let last = (slots - 1) / BLOCK;
+        self.blocks.truncate(last + 1);
+        self.blocks[last].truncate(slots - last * BLOCK);
+        self.len = kept;
+    }
+
+    /// All blocks but the last are full, so any entry is found at once.
+    fn at(&mut self, index: usize) -> &mut Waiting {
+        let slot = self.taken + index;
+        &mut self.blocks[slot / BLOCK][slot % BLOCK]
+    }
+
     pub fn pop(&mut self) -> Option<Waiting> {
         let front = self.blocks.front_mut()?;
         let entry = *front.get(self.taken)?;
@@ -168,6 +193,38 @@ mod tests {
             assert_eq!(slot.unwrap().notice.value, fifo.pop().unwrap().notice.value);
         }
         assert_eq!(fifo.peek(&mut [None; 64]), 5);
+    }
+
+    #[test]
+    fn thinning_keeps_the_rest_in_order() {
+        for len in [2, BLOCK, BLOCK + 1, 3 * BLOCK + 5] {
+            let mut fifo = Fifo::new();
+            for value in 0..len + 40 {
+                fifo.push(entry(value)).unwrap();
+            }
+            for _ in 0..40 {
+                fifo.pop();
+            }
+            // From the second on, all that are multiples of three go.
+            let mut expected = vec![40];
+            expected.extend((41..len + 40).filter(|value| value % 3 != 0));
+            let mut before = 40;
+            fifo.thin(1, |entry, kept| {
+                assert_eq!(kept.notice.value, before);
+                let gone = entry.notice.value.is_multiple_of(3);
+                if !gone {
+                    before = entry.notice.value;
+                }
+                gone
+            });
+            assert_eq!(fifo.len(), expected.len());
+            fifo.push(entry(9999)).unwrap();
+            expected.push(9999);
+            for value in expected {
+                assert_eq!(fifo.pop().unwrap().notice.value, value);
+            }
+            assert!(fifo.is_empty());
+        }
     }
 
     #[test]

@@ -13,11 +13,9 @@
 //! - an episode begins when the first lane is refused by a limit, and ends
 //!   when the last such lane is empty.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use libc::c_int;
 
+use super::beyond::Beyond;
 use super::callbacks::Crew;
 use super::fifo::{Fifo, NoMemory, Waiting};
 use super::notice::{Notice, Origin};
@@ -125,33 +123,6 @@ impl Lane {
     }
 }
 
-/// What one notice must equal for two to be the same to the program.
-type Face = (LaneId, usize, usize, bool);
-
-/// Multiplies and rotates: the set is ours alone, nobody attacks it.
-#[derive(Default)]
-pub(super) struct FaceHasher(u64);
-
-impl Hasher for FaceHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(byte.into());
-        }
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-    fn write_u8(&mut self, byte: u8) {
-        self.write_u64(byte.into());
-    }
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 32
-    }
-}
-
 /// Everything behind the backlog's lock.
 pub(super) struct State {
     fixed: [Lane; FIXED],
@@ -166,7 +137,7 @@ pub(super) struct State {
     /// Signals that were ever asked for as a notification.
     pub asked: u64,
     /// Notices kept beyond the cap: equal ones merge into them.
-    beyond: HashSet<Face, BuildHasherDefault<FaceHasher>>,
+    beyond: Beyond,
     /// The cached callback threads.
     pub crew: Crew,
     /// The notifier's thread exists, or is being made.
@@ -184,7 +155,7 @@ impl State {
             limited: 0,
             news: None,
             asked: 0,
-            beyond: HashSet::with_hasher(BuildHasherDefault::new()),
+            beyond: Beyond::new(),
             crew: Crew::new(),
             present: false,
             asleep_until: None,
@@ -254,13 +225,17 @@ impl State {
         let kind = entry.notice.kind();
         let lane = self.find_or_make(id)?;
         let (was_empty, held) = (lane.fifo.is_empty(), lane.held);
-        if held && tally.waiting() >= max_waiting && self.merge(id, &mut entry.notice) {
-            tally.merged(kind);
-            self.limit(id, Hold::TooMany, tally);
-            return Ok(false);
+        if held && tally.waiting() >= max_waiting {
+            let last = lane.fifo.back().map(|last| last.notice);
+            if self.beyond.absorbs(id, &mut entry.notice, last.as_ref()) {
+                tally.merged(kind);
+                self.limit(id, Hold::TooMany, tally);
+                return Ok(false);
+            }
         }
         let lane = self.find_or_make(id)?;
         if let Err(no_memory) = lane.fifo.push(entry) {
+            self.beyond.forget(id, &entry.notice);
             if was_empty {
                 self.retire(id);
             }
@@ -277,28 +252,6 @@ impl State {
             self.asked |= 1 << (id.0 - 1);
         }
         Ok(was_empty)
-    }
-
-    /// Beyond the cap: does an equal notice wait already? If not, this one is
-    /// remembered, so that the next one merges; memory then grows with the
-    /// number of different notices, no longer with their count.
-    fn merge(&mut self, id: LaneId, notice: &mut Notice) -> bool {
-        let equals_last = self
-            .find(id)
-            .and_then(|lane| lane.fifo.back())
-            .is_some_and(|last| last.notice.same_as(notice));
-        if equals_last {
-            return true;
-        }
-        let face = face(id, notice);
-        if self.beyond.contains(&face) {
-            return true;
-        }
-        if self.beyond.try_reserve(1).is_ok() {
-            self.beyond.insert(face);
-            notice.remembered = true;
-        }
-        false
     }
 
     /// Takes the right to deliver from a lane and copies its first entries
@@ -325,6 +278,7 @@ impl State {
         done: &[Done],
         hold: Option<Hold>,
         now: u64,
+        max_waiting: u64,
         tally: &Tally,
     ) -> Option<u64> {
         for &how in done {
@@ -345,17 +299,52 @@ impl State {
         };
         lane.next_try = now + lane.pace.pause(hold, now);
         let next_try = lane.next_try;
-        self.hold(id, hold, tally);
+        self.hold(id, hold, max_waiting, tally);
         Some(next_try)
     }
 
     /// Marks a lane as unable to hand over for now.
-    pub fn hold(&mut self, id: LaneId, hold: Hold, tally: &Tally) {
-        if let Some(lane) = self.find_mut(id) {
-            lane.hold(tally);
-        }
+    pub fn hold(&mut self, id: LaneId, hold: Hold, max_waiting: u64, tally: &Tally) {
+        let Some(lane) = self.find_mut(id) else {
+            return;
+        };
+        let newly = !lane.held;
+        lane.hold(tally);
         if hold.is_limit() {
             self.limit(id, hold, tally);
+        }
+        if newly && tally.waiting() > max_waiting {
+            self.thin(id, max_waiting, tally);
+        }
+    }
+
+    /// What came in before it was known that the lane has to wait may be more
+    /// than the cap allows: equal ones merge afterwards.
+    fn thin(&mut self, id: LaneId, max_waiting: u64, tally: &Tally) {
+        let Some(lane) = self.find_mut(id) else {
+            return;
+        };
+        let mut fifo = std::mem::replace(&mut lane.fifo, Fifo::new());
+        let excess = usize::try_from(tally.waiting() - max_waiting).unwrap_or(usize::MAX);
+        let keep = fifo.len().saturating_sub(excess).max(1);
+        let (before, mut lists) = (fifo.len(), 0);
+        fifo.thin(keep, |entry, last| {
+            let gone = self
+                .beyond
+                .absorbs(id, &mut entry.notice, Some(&last.notice));
+            if gone {
+                lists += u64::from(entry.notice.origin == Origin::List);
+                tally.gave_way(entry.notice.kind());
+            }
+            gone
+        });
+        let merged = fifo.len() < before;
+        if let Some(lane) = self.find_mut(id) {
+            lane.fifo = fifo;
+            lane.lists -= lists;
+        }
+        if merged {
+            self.limit(id, Hold::TooMany, tally);
         }
     }
 
@@ -386,9 +375,7 @@ impl State {
         };
         let kind = entry.notice.kind();
         lane.lists -= u64::from(entry.notice.origin == Origin::List);
-        if entry.notice.remembered {
-            self.beyond.remove(&face(id, &entry.notice));
-        }
+        self.beyond.forget(id, &entry.notice);
         match how {
             Done::Undeliverable => tally.undeliverable(),
             _ => tally.sent(kind),
@@ -469,13 +456,4 @@ impl State {
     pub fn nothing_beyond(&self) -> bool {
         self.beyond.is_empty()
     }
-}
-
-fn face(id: LaneId, notice: &Notice) -> Face {
-    (
-        id,
-        notice.value,
-        notice.target,
-        notice.origin == Origin::List,
-    )
 }

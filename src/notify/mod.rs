@@ -17,12 +17,14 @@
 //! - no descriptor is opened (but by the verbose line).
 //!
 //! The parts: `notice` (the copy), `lanes` and `fifo` (where they wait),
+//! `beyond` (what gives way past the cap),
 //! `backlog` (who delivers and who sleeps; checked with loom), `pace` (when
 //! to look again), `send` (signals, eventfds), `callbacks`, `own_thread` and
 //! `threads` (SIGEV_THREAD), `tally` and `report` (overflow).
 
 mod backlog;
 mod bell;
+mod beyond;
 mod callbacks;
 mod fifo;
 mod lanes;

@@ -184,9 +184,9 @@ impl Notice {
         }
     }
 
-    /// Whether a second one of these tells the program nothing the first
-    /// does not: the lane gives signal, thread, or descriptor.
-    pub(super) fn same_as(&self, other: &Notice) -> bool {
-        self.value == other.value && self.target == other.target && self.origin == other.origin
+    /// May it give way to an equal one beyond the cap? Signals may; a callback
+    /// runs, and an eventfd counts, for each completion.
+    pub(super) fn may_merge(&self) -> bool {
+        matches!(self.form, Form::Signal | Form::ThreadSignal)
     }
 }

@@ -29,6 +29,35 @@ fn beyond_the_cap_equal_ones_merge() {
     });
 }
 
+/// A batch comes in whole before anybody knows that it has to wait.
+#[test]
+fn a_batch_beyond_the_cap_merges_afterwards() {
+    in_child(|| {
+        block(&[libc::SIGUSR1]);
+        let notifier = notifier_with(100);
+        as_library(move || {
+            let mut batch = vec![signal_notice(libc::SIGUSR1, 5); 1000];
+            batch[999] = signal_notice(libc::SIGUSR1, 6);
+            notifier.post_batch(&mut batch);
+        });
+        // The episode begins when all is counted.
+        wait_for("the episode", || notifier.counters().episodes == 1);
+        let counters = notifier.counters();
+        assert_eq!(counters.total.sent, 1, "{counters:?}");
+        // 100, and the one that is different.
+        assert_eq!(counters.total.waiting, 101, "{counters:?}");
+        assert_eq!(counters.total.merged, 898, "{counters:?}");
+        assert_eq!(counters.episodes, 1);
+        for at in 0..102 {
+            let told = take(&[libc::SIGUSR1], Duration::from_secs(5));
+            let value = if at == 101 { 6 } else { 5 };
+            assert_eq!(told, Some(Told::completion(libc::SIGUSR1, value)));
+        }
+        assert_settled(notifier, 102);
+        assert!(notifier.backlog.state.lock().nothing_beyond());
+    });
+}
+
 #[test]
 fn beyond_the_cap_different_ones_are_kept() {
     in_child(|| {
@@ -275,7 +304,7 @@ fn progress_ends_patience() {
     let mut room = [None; 1];
     let mut try_at = |now, done: &[Done], hold| {
         state.claim(id, &mut room, now).unwrap();
-        state.settle(id, done, hold, now, &tally).unwrap() - now
+        state.settle(id, done, hold, now, 1000, &tally).unwrap() - now
     };
     let pending = Some(Hold::Pending);
     let mut now = 0;
