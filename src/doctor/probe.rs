@@ -172,7 +172,7 @@ fn ask(out: *mut Probe) {
     p.stage = Stage::Enter;
     put(&p);
     // SAFETY: an empty enter: nothing to submit, nothing to wait for, no pointer.
-    if unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, 0, 0, 0, 0, 0) } < 0 {
+    if unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, 0u64, 0u64, 0u64, 0u64, 0u64) } < 0 {
         p.errno = errno();
         put(&p);
         close(fd);

@@ -187,6 +187,9 @@ impl Engine {
 
     /// Frees the handle of a request whose result is published.
     fn retire(&mut self, runtime: &'static Runtime, handle: Handle, failed: Option<c_int>) {
+        // A cancelled write has not failed: an fsync behind it has nothing to
+        // report.
+        let failed = failed.filter(|&error| error != libc::ECANCELED);
         let request = self.scheduler.finish(handle, failed);
         self.depart(runtime, handle, request);
     }

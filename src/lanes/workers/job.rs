@@ -155,14 +155,22 @@ pub fn positioned_with(
                 transfer.length,
                 offset,
                 offset >> 32,
-                flags,
+                libc::c_long::from(flags),
             )
         } else {
             let vector = libc::iovec {
                 iov_base: transfer.buffer as *mut libc::c_void,
                 iov_len: transfer.length.min(TRANSFER_MAX),
             };
-            libc::syscall(number, fildes, &vector, 1usize, offset, offset >> 32, flags)
+            libc::syscall(
+                number,
+                fildes,
+                &vector,
+                1usize,
+                offset,
+                offset >> 32,
+                libc::c_long::from(flags),
+            )
         }
     })
 }
@@ -212,7 +220,15 @@ fn stream(fildes: c_int, kind: Kind, transfer: &Progress, flags: c_int) -> Outco
     }
     // Offset -1: the current position, what a stream has instead of one.
     // SAFETY: as above.
-    sys::result(unsafe { libc::syscall(number, fildes, vector, count, -1i64, -1i64, flags) })
+    sys::result(unsafe { libc::syscall(
+            number,
+            fildes,
+            vector,
+            count,
+            -1i64,
+            -1i64,
+            libc::c_long::from(flags),
+        ) })
 }
 
 /// The part of a caller's vector that is still to be transferred.
