@@ -55,7 +55,7 @@ pub unsafe extern "C" fn aio_write(aiocbp: *mut aiocb) -> c_int {
 /// cbindgen:postfix=AIO_SHIM_NOTHROW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_fsync(op: c_int, aiocbp: *mut aiocb) -> c_int {
-    answer((|| {
+    let checked = (|| {
         let kind = match op {
             libc::O_SYNC => Kind::Sync,
             libc::O_DSYNC => Kind::DataSync,
@@ -63,11 +63,19 @@ pub unsafe extern "C" fn aio_fsync(op: c_int, aiocbp: *mut aiocb) -> c_int {
         };
         let cb = control_block(aiocbp, "aio_fsync")?;
         // SAFETY: valid by the caller's contract.
-        let fildes = unsafe { cb.members() }.fildes;
-        descriptor_exists(fildes)?;
+        descriptor_exists(unsafe { cb.members() }.fildes)?;
+        Ok((cb, kind))
+    })();
+    answer(match checked {
         // SAFETY: as above.
-        unsafe { submission::submit(cb, kind) }
-    })())
+        Ok((cb, kind)) => unsafe { submission::submit(cb, kind) },
+        Err(error) => {
+            if let Some(runtime) = Runtime::current() {
+                runtime.stats.refuse();
+            }
+            Err(error)
+        }
+    })
 }
 
 unsafe fn start(aiocbp: *mut aiocb, kind: Kind, caller: &str) -> c_int {
