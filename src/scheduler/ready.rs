@@ -194,10 +194,16 @@ mod tests {
             queue.heap.len() <= 2 * 100 + 64,
             "stale entries were dropped"
         );
-        // Their slots are taken by others, which are not in the queue.
+        // Their slots are taken by others, some of them in the heap again.
         for n in 0..900 {
-            table.insert(Request::new(order(0, 5000 + n), Operation::Free, ()));
+            let order = order(0, 2000 + n * 611 % 907);
+            let index = table.insert(Request::new(order, Operation::Free, ()));
+            if n % 3 == 0 {
+                queue.push(&mut table, index);
+                kept.push(order);
+            }
         }
+        assert_eq!(queue.len(), kept.len());
         kept.sort_unstable();
         assert_eq!(drain(&mut queue, &mut table), kept);
     }

@@ -65,6 +65,21 @@ fn a_write_waits_for_each_read_of_its_range() {
 }
 
 #[test]
+fn reads_are_mapped_only_while_a_write_is_outstanding() {
+    let mut s = posix();
+    let is_mapped = |s: &Scheduler<()>, handle: Handle| s.table[handle.0].keeper == Keeper::Mapped;
+    let early = s.submit(read(0, 10), ());
+    assert!(!is_mapped(&s, early), "nobody asks for it");
+    let writer = s.submit(write(50, 10), ());
+    let beside = s.submit(read(20, 10), ());
+    assert!(is_mapped(&s, early) && is_mapped(&s, beside));
+    start(&mut s);
+    s.finish(writer, None);
+    let late = s.submit(read(0, 10), ());
+    assert!(!is_mapped(&s, late), "no write is left");
+}
+
+#[test]
 fn reads_behind_a_write_start_together() {
     let mut s = posix();
     let first = s.submit(write(0, 100), ());
