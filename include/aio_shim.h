@@ -561,8 +561,9 @@ int aio_shim_doctor(int fd);
  * cost does not depend on how many requests are outstanding.
  *
  * If there is no request to report: -1 with `*done` NULL and EAGAIN (the
- * time is over, or the process has made no AIO call yet), EINTR, EINVAL
- * (invalid `timeout`) or EFAULT (`done` NULL).
+ * time is over, or there is no memory), EINTR, EINVAL (invalid `timeout`) or
+ * EFAULT (`done` NULL). It waits also while nothing is outstanding: another
+ * thread may submit something.
  *
  * Completions are kept from the process's first AIO call on if a loaded
  * object imports this function or aio_waitn(); a program that looks them up

@@ -83,18 +83,10 @@ impl Bell {
     }
 }
 
-/// One of the two functions was called before the process used AIO.
-static WANTED: AtomicU32 = AtomicU32::new(0);
-
-/// The process is going to collect from its first request on.
-pub fn want() {
-    WANTED.store(1, Ordering::SeqCst);
-}
-
 impl Collector {
     /// Called once, when the process begins to use AIO.
     pub fn prepare(&self) {
-        if WANTED.load(Ordering::SeqCst) != 0 || references::present() {
+        if references::present() {
             self.on.store(1, Ordering::SeqCst);
         }
     }
@@ -190,13 +182,13 @@ impl Collector {
             return unsafe { request::publish(cb, outcome) };
         }
         let keep = |state: &mut State| {
-            // SAFETY: by contract; `publish` is the last access.
-            let (counted, mark) = unsafe {
-                let counted = request::notes(cb) & request::COLLECTED != 0;
-                (counted, request::publish(cb, outcome))
-            };
+            // SAFETY: by contract.
+            let counted = unsafe { request::notes(cb) } & request::COLLECTED != 0;
+            // Kept first: aio_return, which may follow at once, looks at the
+            // index without the lock. Nobody takes it before we let go.
             self.keep(state, cb.to_word(), outcome, counted);
-            mark
+            // SAFETY: by contract; the last access.
+            unsafe { request::publish(cb, outcome) }
         };
         if foreign {
             self.locked_out(keep)

@@ -5,7 +5,6 @@ use std::ffi::{c_int, c_uint};
 
 use super::answer;
 use crate::abi::{Aiocb, aiocb};
-use crate::collect;
 use crate::process::Runtime;
 use crate::sys;
 use crate::wait::Deadline;
@@ -21,8 +20,9 @@ use crate::wait::Deadline;
 /// cost does not depend on how many requests are outstanding.
 ///
 /// If there is no request to report: -1 with `*done` NULL and EAGAIN (the
-/// time is over, or the process has made no AIO call yet), EINTR, EINVAL
-/// (invalid `timeout`) or EFAULT (`done` NULL).
+/// time is over, or there is no memory), EINTR, EINVAL (invalid `timeout`) or
+/// EFAULT (`done` NULL). It waits also while nothing is outstanding: another
+/// thread may submit something.
 ///
 /// Completions are kept from the process's first AIO call on if a loaded
 /// object imports this function or aio_waitn(); a program that looks them up
@@ -44,8 +44,7 @@ pub unsafe extern "C" fn aio_waitcomplete(
         Ok(limit) => limit,
         Err(error) => return answer(Err(error)) as isize,
     };
-    let Some(runtime) = Runtime::current() else {
-        collect::want();
+    let Some(runtime) = Runtime::get() else {
         return answer(Err(libc::EAGAIN)) as isize;
     };
     runtime.collector.begin(|| runtime.stats.in_flight());
@@ -101,8 +100,7 @@ pub unsafe extern "C" fn aio_waitn(
             return answer(Err(error));
         }
     };
-    let Some(runtime) = Runtime::current() else {
-        collect::want();
+    let Some(runtime) = Runtime::get() else {
         store(0);
         return answer(Err(libc::EAGAIN));
     };
