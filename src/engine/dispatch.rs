@@ -71,8 +71,11 @@ const OWN_LENGTH: usize = 64 * 1024;
 /// Buffered reads above this are copied by workers, so that several
 /// processors copy and the engine stays free.
 const RING_COPY: usize = 256 * 1024;
-/// A transfer in memory that takes longer than this has met a disk.
+/// Two transfers in a row that take longer than this have met a disk; a
+/// single one may only have lost its processor for a while.
 const SLOW_NS: u64 = 300_000;
+/// One that takes longer than this has met a disk in any case.
+const VERY_SLOW_NS: u64 = 10_000_000;
 /// For how long the pool then gets such transfers.
 const PENANCE_NS: u64 = 20_000_000;
 
@@ -80,6 +83,8 @@ const PENANCE_NS: u64 = 20_000_000;
 /// ext4 a buffered write costs 5 µs in the engine and 21 µs through the ring.
 pub struct Own {
     queue: std::collections::VecDeque<Handle>,
+    /// The last one was slow.
+    slow: bool,
     not_before: u64,
 }
 
@@ -87,6 +92,7 @@ impl Own {
     pub fn new() -> Self {
         Own {
             queue: std::collections::VecDeque::new(),
+            slow: false,
             not_before: 0,
         }
     }
@@ -347,7 +353,10 @@ impl Engine {
                 None => self.start_in_pool(runtime, handle),
             }
             let end = sys::now_ns();
-            if end - begin > SLOW_NS {
+            let slow = end - begin > SLOW_NS;
+            let disk = slow && self.own.slow || end - begin > VERY_SLOW_NS;
+            self.own.slow = slow;
+            if disk {
                 self.own.not_before = end + PENANCE_NS;
                 for handle in std::mem::take(&mut self.own.queue) {
                     self.start_in_pool(runtime, handle);
