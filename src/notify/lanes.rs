@@ -308,44 +308,47 @@ impl State {
         let Some(lane) = self.find_mut(id) else {
             return;
         };
-        let newly = !lane.held;
-        lane.hold(tally);
+        if !lane.held {
+            let all = tally.waiting() + lane.fifo.len() as u64;
+            let thinned = all > max_waiting && self.thin(id, all - max_waiting, tally);
+            if let Some(lane) = self.find_mut(id) {
+                lane.hold(tally);
+            }
+            if thinned {
+                self.limit(id, Hold::TooMany, tally);
+            }
+        }
         if hold.is_limit() {
             self.limit(id, hold, tally);
-        }
-        if newly && tally.waiting() > max_waiting {
-            self.thin(id, max_waiting, tally);
         }
     }
 
     /// What came in before it was known that the lane has to wait may be more
-    /// than the cap allows: equal ones merge afterwards.
-    fn thin(&mut self, id: LaneId, max_waiting: u64, tally: &Tally) {
+    /// than the cap allows: of the last `excess`, equal ones merge. True if
+    /// any did.
+    fn thin(&mut self, id: LaneId, excess: u64, tally: &Tally) -> bool {
         let Some(lane) = self.find_mut(id) else {
-            return;
+            return false;
         };
         let mut fifo = std::mem::replace(&mut lane.fifo, Fifo::new());
-        let excess = usize::try_from(tally.waiting() - max_waiting).unwrap_or(usize::MAX);
+        let excess = usize::try_from(excess).unwrap_or(usize::MAX);
         let keep = fifo.len().saturating_sub(excess).max(1);
         let (before, mut lists) = (fifo.len(), 0);
         fifo.thin(keep, |entry, last| {
-            let gone = self
-                .beyond
-                .absorbs(id, &mut entry.notice, Some(&last.notice));
+            let notice = &mut entry.notice;
+            let gone = self.beyond.absorbs(id, notice, Some(&last.notice));
             if gone {
-                lists += u64::from(entry.notice.origin == Origin::List);
-                tally.gave_way(entry.notice.kind());
+                lists += u64::from(notice.origin == Origin::List);
+                tally.merged(notice.kind());
             }
             gone
         });
-        let merged = fifo.len() < before;
+        let thinned = fifo.len() < before;
         if let Some(lane) = self.find_mut(id) {
             lane.fifo = fifo;
             lane.lists -= lists;
         }
-        if merged {
-            self.limit(id, Hold::TooMany, tally);
-        }
+        thinned
     }
 
     /// A limit refuses this lane: it belongs to the episode, or begins one.

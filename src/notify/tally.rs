@@ -182,14 +182,6 @@ impl Tally {
         raise(&self.longest_delay_ns, delay_ns);
     }
 
-    /// One that waits gives way to an equal one.
-    pub fn gave_way(&self, kind: Kind) {
-        self.each(kind, |row| {
-            take(&row.waiting, 1);
-            add(&row.merged, 1);
-        });
-    }
-
     pub fn merged(&self, kind: Kind) {
         stats::deferred(1);
         self.each(kind, |row| {
