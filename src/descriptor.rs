@@ -136,7 +136,11 @@ fn on_file_system(fildes: c_int, device: u64, flags: c_int) -> Class {
     let direct = flags & libc::O_DIRECT != 0;
     let known = &LOCAL_DEVICES[device as usize % LOCAL_DEVICES.len()];
     if libc::major(device) != 0 && known.load(Ordering::Relaxed) == device {
-        return if direct { Class::Direct } else { Class::Buffered };
+        return if direct {
+            Class::Direct
+        } else {
+            Class::Buffered
+        };
     }
     let mut statfs = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `statfs` is writable for a whole struct statfs, read on success.
@@ -153,7 +157,11 @@ fn on_file_system(fildes: c_int, device: u64, flags: c_int) -> Class {
             if libc::major(device) != 0 {
                 known.store(device, Ordering::Relaxed);
             }
-            if direct { Class::Direct } else { Class::Buffered }
+            if direct {
+                Class::Direct
+            } else {
+                Class::Buffered
+            }
         }
     }
 }

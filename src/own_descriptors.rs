@@ -98,7 +98,10 @@ pub fn reopen(fildes: c_int, flags: c_int) -> Result<c_int, c_int> {
         rest /= 10;
     }
     // Leading zeros are no number to the kernel: move the rest up.
-    let zeros = path[14..23].iter().take_while(|&&digit| digit == b'0').count();
+    let zeros = path[14..23]
+        .iter()
+        .take_while(|&&digit| digit == b'0')
+        .count();
     path.copy_within(14 + zeros.., 14);
     // SAFETY: a C string.
     let opened = unsafe { libc::open(path.as_ptr().cast(), flags | libc::O_CLOEXEC) };

@@ -341,8 +341,8 @@ impl Engine {
             probes::start(self.scheduler.payload(handle).cb, Lane::Engine);
             runtime.stats.engine_call();
             let begin = sys::now_ns();
-            let cached = kind == Kind::Read
-                && self.scheduler.payload(handle).class == Class::Buffered;
+            let cached =
+                kind == Kind::Read && self.scheduler.payload(handle).class == Class::Buffered;
             let outcome = if cached {
                 inline::read_cached(fildes, transfer.buffer, transfer.length, offset)
             } else {

@@ -37,8 +37,8 @@ use crate::process::Runtime;
 use crate::request::Outcome;
 use crate::scheduler::{Handle, Order, Scheduler};
 use crate::stats::Lane;
-use crate::sys;
 use crate::sync::atomic::{Ordering, fence};
+use crate::sys;
 
 use accept::Natures;
 use close::{Closing, Pin};

@@ -87,9 +87,7 @@ pub unsafe extern "C" fn close(fd: c_int) -> c_int {
     match CLOSE.get() {
         // SAFETY: the next definition of close has its type.
         Some(next) => unsafe {
-            std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int) -> c_int>(next)(
-                fd,
-            )
+            std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int) -> c_int>(next)(fd)
         },
         // SAFETY: plain arguments.
         None => as_result(unsafe { libc::syscall(libc::SYS_close, fd) }),

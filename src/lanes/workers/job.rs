@@ -220,7 +220,8 @@ fn stream(fildes: c_int, kind: Kind, transfer: &Progress, flags: c_int) -> Outco
     }
     // Offset -1: the current position, what a stream has instead of one.
     // SAFETY: as above.
-    sys::result(unsafe { libc::syscall(
+    sys::result(unsafe {
+        libc::syscall(
             number,
             fildes,
             vector,
@@ -228,7 +229,8 @@ fn stream(fildes: c_int, kind: Kind, transfer: &Progress, flags: c_int) -> Outco
             -1i64,
             -1i64,
             libc::c_long::from(flags),
-        ) })
+        )
+    })
 }
 
 /// The part of a caller's vector that is still to be transferred.

@@ -259,7 +259,10 @@ impl Pool {
     pub fn unstick(&self, before: u64) -> u64 {
         let mut inner = self.inner.lock();
         let most = self.most.load(Ordering::Relaxed);
-        if inner.finished == before && !inner.queue.is_empty() && inner.running >= self.allowed(&inner) {
+        if inner.finished == before
+            && !inner.queue.is_empty()
+            && inner.running >= self.allowed(&inner)
+        {
             inner.allowed = (inner.allowed + FEW).min(most.max(1));
         }
         inner.finished
@@ -278,7 +281,10 @@ fn sleeps_in_a_call(thread: u32) -> bool {
         rest /= 10;
     }
     // Leading zeros are no thread number to the kernel: move the rest up.
-    let zeros = path[16..25].iter().take_while(|&&digit| digit == b'0').count();
+    let zeros = path[16..25]
+        .iter()
+        .take_while(|&&digit| digit == b'0')
+        .count();
     path.copy_within(16 + zeros.., 16);
     // SAFETY: a C string; the descriptor stays in this block; `text` is
     // writable for its length.
@@ -309,9 +315,7 @@ fn sleeps_in_a_call(thread: u32) -> bool {
         libc::SYS_fdatasync,
     ]
     .iter()
-    .any(|call| {
-        std::str::from_utf8(number).is_ok_and(|text| text.parse::<i64>() == Ok(*call))
-    })
+    .any(|call| std::str::from_utf8(number).is_ok_and(|text| text.parse::<i64>() == Ok(*call)))
 }
 
 /// A clean word for idle threads to sleep on, given the way the engine runs.
