@@ -278,6 +278,7 @@ impl Backlog {
     }
 
     /// Nothing is kept and nothing is being handed over.
+    #[cfg(test)]
     pub fn idle(&self) -> bool {
         self.state.lock().is_empty()
     }

@@ -13,49 +13,14 @@
 //! - an episode begins when the first lane is refused by a limit, and ends
 //!   when the last such lane is empty.
 
-use libc::c_int;
-
 use super::beyond::Beyond;
 use super::callbacks::Crew;
 use super::fifo::{Fifo, NoMemory, Waiting};
+use super::lane_id::FIXED;
+pub(super) use super::lane_id::LaneId;
 use super::notice::{Notice, Origin};
 use super::pace::{Hold, Pace};
 use super::tally::{Kind, Tally};
-
-/// Names a lane.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct LaneId(u64);
-
-impl LaneId {
-    /// Callbacks for the cached threads; emptied by those.
-    pub const CALLBACKS: LaneId = LaneId(0);
-    /// Callbacks that get a thread of their own.
-    pub const OWN_THREADS: LaneId = LaneId(65);
-
-    pub fn signal(signo: c_int) -> Self {
-        LaneId(signo as u64)
-    }
-
-    pub fn eventfd(descriptor: c_int) -> Self {
-        LaneId(1 << 62 | descriptor as u64)
-    }
-
-    pub fn thread_signal(thread: c_int, signo: c_int) -> Self {
-        LaneId(1 << 63 | (thread as u64) << 8 | signo as u64)
-    }
-
-    /// A standard signal to the process: one may be pending at a time.
-    pub fn is_gated(self) -> bool {
-        (1..=31).contains(&self.0)
-    }
-
-    pub fn is_eventfd(self) -> bool {
-        self.0 >> 62 == 1
-    }
-}
-
-/// Lanes that always exist: callbacks, signals 1 to 64, own threads.
-const FIXED: usize = 66;
 
 /// How the delivery of one notice ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,24 +128,24 @@ impl State {
     }
 
     fn find(&self, id: LaneId) -> Option<&Lane> {
-        if id.0 < FIXED as u64 {
-            return self.fixed.get(id.0 as usize);
+        if let Some(index) = id.index() {
+            return self.fixed.get(index);
         }
         let at = self.others.binary_search_by_key(&id, |lane| lane.0).ok()?;
         Some(&self.others[at].1)
     }
 
     fn find_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
-        if id.0 < FIXED as u64 {
-            return self.fixed.get_mut(id.0 as usize);
+        if let Some(index) = id.index() {
+            return self.fixed.get_mut(index);
         }
         let at = self.others.binary_search_by_key(&id, |lane| lane.0).ok()?;
         Some(&mut self.others[at].1)
     }
 
     fn find_or_make(&mut self, id: LaneId) -> Result<&mut Lane, NoMemory> {
-        if id.0 < FIXED as u64 {
-            return Ok(&mut self.fixed[id.0 as usize]);
+        if let Some(index) = id.index() {
+            return Ok(&mut self.fixed[index]);
         }
         let at = match self.others.binary_search_by_key(&id, |lane| lane.0) {
             Ok(at) => at,
@@ -208,7 +173,8 @@ impl State {
         self.active == 0 && self.others.is_empty()
     }
 
-    /// The number of limits' episodes open: 0 or 1.
+    /// A limit refuses some lane.
+    #[cfg(test)]
     pub fn in_episode(&self) -> bool {
         self.limited > 0
     }
@@ -245,12 +211,10 @@ impl State {
         if held {
             tally.deferred(kind, 1);
         }
-        if id.0 < FIXED as u64 {
-            self.active |= 1 << id.0;
+        if let Some(index) = id.index() {
+            self.active |= 1 << index;
         }
-        if (1..=64).contains(&id.0) {
-            self.asked |= 1 << (id.0 - 1);
-        }
+        self.asked |= id.signal_bit();
         Ok(was_empty)
     }
 
@@ -414,8 +378,8 @@ impl State {
         if std::mem::take(&mut lane.limited) {
             self.limited -= 1;
         }
-        if id.0 < FIXED as u64 {
-            self.active &= !(1 << id.0);
+        if let Some(index) = id.index() {
+            self.active &= !(1 << index);
         } else if let Ok(at) = self.others.binary_search_by_key(&id, |lane| lane.0) {
             self.others.remove(at);
         }
@@ -431,7 +395,7 @@ impl State {
             }
             let at = bits.trailing_zeros() as usize;
             bits &= bits - 1;
-            Some((LaneId(at as u64), &self.fixed[at]))
+            Some((LaneId::at(at), &self.fixed[at]))
         });
         let others = self.others.iter().map(|(id, lane)| (*id, lane));
         fixed

@@ -14,9 +14,9 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use super::backlog::{Backlog, World};
-use super::callbacks::Muster;
 use super::fifo::Waiting;
 use super::lanes::{Claim, Done};
+use super::muster::Muster;
 use super::notice::{Form, Notice, Origin};
 use super::pace::Hold;
 

@@ -17,17 +17,19 @@
 //! - no descriptor is opened (but by the verbose line).
 //!
 //! The parts: `notice` (the copy), `lanes` and `fifo` (where they wait),
-//! `beyond` (what gives way past the cap),
-//! `backlog` (who delivers and who sleeps; checked with loom), `pace` (when
-//! to look again), `send` (signals, eventfds), `callbacks`, `own_thread` and
-//! `threads` (SIGEV_THREAD), `tally` and `report` (overflow).
+//! `beyond` (what gives way past the cap), `backlog` (who delivers and who
+//! sleeps; checked with loom), `pace` (when to look again), `send` (signals,
+//! eventfds), `callbacks`, `muster`, `own_thread` and `threads`
+//! (SIGEV_THREAD), `tally` and `report` (overflow).
 
 mod backlog;
 mod bell;
 mod beyond;
 mod callbacks;
 mod fifo;
+mod lane_id;
 mod lanes;
+mod muster;
 mod notice;
 mod own_thread;
 mod pace;
@@ -46,16 +48,16 @@ use std::time::Duration;
 
 use libc::c_int;
 
-pub use notice::{Notice, Origin, SIGEV_AIO_SHIM_EVENTFD};
-pub use tally::{Counters, KINDS, Kind, KindCounters};
+pub use notice::{Notice, Origin};
+pub use tally::{Counters, KINDS, KindCounters};
 
 use crate::config::OverflowSignal;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use crate::sys;
 use backlog::{Backlog, World};
-use callbacks::Muster;
 use fifo::Waiting;
 use lanes::{Claim, Done};
+use muster::Muster;
 use notice::Form;
 use pace::Hold;
 
@@ -187,15 +189,11 @@ impl Notifier {
         }
     }
 
-    /// Tells the program, now or as soon as the kernel lets us. Called by
-    /// threads of the library only, all signals blocked, after the status is
-    /// visible. Afterwards, look at [`help_wanted`](Self::help_wanted).
-    pub fn post(&'static self, notice: Notice) {
-        self.post_batch(&mut [notice]);
-    }
-
-    /// As `post`, for what completed together: at most a few are sent by the
+    /// Tells the program what completed together, now or as soon as the
+    /// kernel lets us. Called by threads of the library only, all signals
+    /// blocked, after the status is visible. At most a few are sent by the
     /// calling thread, a larger batch is left to the notifier's thread whole.
+    /// Afterwards, look at [`help_wanted`](Self::help_wanted).
     pub fn post_batch(&'static self, notices: &mut [Notice]) {
         for notice in notices.iter_mut() {
             if notice.form == Form::Callback && !notice.attributes.is_null() {
@@ -214,12 +212,6 @@ impl Notifier {
     pub fn set_overflow_signal(&self, signal: OverflowSignal) -> OverflowSignal {
         let setting = &self.settings.overflow_signal;
         report::decode(setting.swap(report::encode(signal), Ordering::Relaxed))
-    }
-
-    /// Nothing is kept and nothing is being handed over. (Callbacks that run
-    /// do so on threads of their own and do not count.)
-    pub fn idle(&self) -> bool {
-        self.backlog.idle()
     }
 
     /// The notifier's thread is needed and could not be made: how long until

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use libc::{c_int, c_void, sigset_t};
 
-use super::notice::{How, Sigevent};
+use super::notice::{How, SIGEV_AIO_SHIM_EVENTFD, Sigevent};
 use super::*;
 
 /// A child that runs longer than this is stuck.
@@ -168,6 +168,16 @@ fn block(signals: &[c_int]) {
 fn unblock(signals: &[c_int]) {
     // SAFETY: a valid set.
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &set_of(signals), std::ptr::null_mut()) };
+}
+
+impl Notifier {
+    fn post(&'static self, notice: Notice) {
+        self.post_batch(&mut [notice]);
+    }
+
+    fn idle(&self) -> bool {
+        self.backlog.idle()
+    }
 }
 
 /// What a signal told: number, code, pid, uid, value.
