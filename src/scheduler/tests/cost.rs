@@ -9,7 +9,12 @@ use std::time::{Duration, Instant};
 use super::super::*;
 
 const FEW: usize = 1_000;
-const MANY: usize = 100_000;
+/// Less without optimisation, which is slow enough as it is.
+const MANY: usize = if cfg!(debug_assertions) {
+    30_000
+} else {
+    100_000
+};
 /// So many run at once, as if a ring of that depth stood behind.
 const DEPTH: usize = 128;
 
