@@ -21,10 +21,11 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::time::Duration;
 
+use super::Notifier;
 use super::lanes::{LaneId, State};
 use super::notice::Notice;
 use super::pace::{Hold, Pace};
-use super::{Notifier, threads};
+use super::threads::{self, Attributes};
 use crate::sync::MutexGuard;
 use crate::sys;
 
@@ -161,7 +162,7 @@ impl Notifier {
                 return true;
             }
             state.crew.starting += 1;
-            let made = threads::spawn(crew_main, self.address(), None);
+            let made = threads::spawn(crew_main, self.address(), Attributes::Default);
             match made {
                 Ok(()) => self.muster.joined(),
                 Err(_) => state.crew.starting -= 1,
@@ -204,7 +205,7 @@ impl Notifier {
 
     /// Makes a thread of the crew that is already counted as starting.
     fn grow(&'static self) -> Result<(), i32> {
-        threads::spawn(crew_main, self.address(), None)?;
+        threads::spawn(crew_main, self.address(), Attributes::Default)?;
         self.muster.joined();
         Ok(())
     }

@@ -60,6 +60,7 @@ use lanes::{Claim, Done};
 use muster::Muster;
 use notice::Form;
 use pace::Hold;
+use threads::Attributes;
 
 /// What the options say about notification.
 #[derive(Clone, Copy, Debug)]
@@ -292,7 +293,7 @@ impl World for &'static Notifier {
     }
 
     fn start_notifier(&self) -> bool {
-        threads::spawn(notifier_main, self.address(), None).is_ok()
+        threads::spawn(notifier_main, self.address(), Attributes::Small).is_ok()
     }
 
     fn callback_threads(&self) -> u32 {

@@ -13,7 +13,7 @@ use libc::{cpu_set_t, pthread_attr_t, sched_param};
 
 use super::Notifier;
 use super::notice::Notice;
-use super::threads;
+use super::threads::{self, Attributes};
 
 unsafe extern "C" {
     fn pthread_attr_getstack(
@@ -145,11 +145,11 @@ impl Notifier {
         };
         // SAFETY: the copy lives until `free_attributes` below.
         let attributes = unsafe { &*notice.attributes.cast::<Copied>() };
-        let mut made = threads::spawn(own_main, call.cast(), Some(attributes));
+        let mut made = threads::spawn(own_main, call.cast(), Attributes::Given(attributes));
         if matches!(made, Err(errno) if errno != libc::EAGAIN && errno != libc::ENOMEM) {
             // Attributes that no thread can have (EINVAL, EPERM) will not
             // get better: the callback is worth more than they are.
-            made = threads::spawn(own_main, call.cast(), None);
+            made = threads::spawn(own_main, call.cast(), Attributes::Default);
         }
         match made {
             Ok(()) => free_attributes(notice),

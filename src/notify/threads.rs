@@ -58,11 +58,26 @@ pub(super) fn block_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &full(), std::ptr::null_mut()) };
 }
 
+/// What a thread is made with.
+#[derive(Clone, Copy)]
+pub(super) enum Attributes<'a> {
+    /// The defaults of the program: a stack for any callback.
+    Default,
+    /// A small stack, for what this library does itself: a program may have
+    /// all its memory locked (mlockall).
+    Small,
+    /// These, which say detached.
+    Given(&'a pthread_attr_t),
+}
+
+/// Enough for the notifier, several times over.
+const SMALL_STACK: usize = 256 * 1024;
+
 /// Starts a detached thread with all signals blocked.
 pub(super) fn spawn(
     main: Main,
     argument: *mut c_void,
-    attributes: Option<&pthread_attr_t>,
+    attributes: Attributes<'_>,
 ) -> Result<(), c_int> {
     let _errno = KeepErrno::new();
     let mut own = MaybeUninit::<pthread_attr_t>::uninit();
@@ -74,12 +89,24 @@ pub(super) fn spawn(
     unsafe {
         libc::pthread_attr_init(own.as_mut_ptr());
         libc::pthread_attr_setdetachstate(own.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+        let used = match attributes {
+            Attributes::Given(given) => given as *const _,
+            Attributes::Default => own.as_ptr(),
+            Attributes::Small => {
+                libc::pthread_attr_setstacksize(own.as_mut_ptr(), SMALL_STACK);
+                own.as_ptr()
+            }
+        };
         libc::pthread_sigmask(libc::SIG_SETMASK, &full(), before.as_mut_ptr());
-        let attributes = attributes.map_or(own.as_ptr(), |given| given as *const _);
-        let errno = pthread_create(thread.as_mut_ptr(), attributes, main, argument);
+        let errno = pthread_create(thread.as_mut_ptr(), used, main, argument);
         libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
         libc::pthread_attr_destroy(own.as_mut_ptr());
-        if errno == 0 { Ok(()) } else { Err(errno) }
+        match (errno, attributes) {
+            (0, _) => Ok(()),
+            // Too small for the program's static thread-local storage.
+            (libc::EINVAL, Attributes::Small) => spawn(main, argument, Attributes::Default),
+            _ => Err(errno),
+        }
     }
 }
 
