@@ -53,6 +53,9 @@ pub enum Lane {
 pub const LANES: usize = 4;
 pub const KINDS: usize = 6;
 pub const RESULTS: usize = 3;
+const SUCCEEDED: usize = 0;
+const FAILED: usize = 1;
+const CANCELLED: usize = 2;
 
 const LANE_NAMES: [&str; LANES] = ["inline", "ring", "workers", "engine"];
 const KIND_NAMES: [&str; KINDS] = ["read", "write", "readv", "writev", "sync", "datasync"];
@@ -167,10 +170,10 @@ impl Stats {
                         bytes as u64,
                     );
                 }
-                0
+                SUCCEEDED
             }
-            Err(libc::ECANCELED) => 2,
-            Err(_) => 1,
+            Err(libc::ECANCELED) => CANCELLED,
+            Err(_) => FAILED,
         };
         add(&shard.count[kind as usize - 1][lane as usize][result], 1);
         if area.timing.load(Ordering::Relaxed) != 0 {

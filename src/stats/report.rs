@@ -1,19 +1,18 @@
 //! The report at the end, and where it goes.
 //!
 //! Who comes in: the library's last function at exit, and the
-//! [`witness`](super::witness). What must hold: nothing is allocated; nothing
+//! [`witness`](super::witness). What must hold: no allocator is used; nothing
 //! is written where the user did not ask; a report is written whole, with one
 //! system call; and one process never overwrites what an earlier program of
 //! the same process (before exec) reported.
 
-use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::fmt::{self, Write};
 
 use super::{json, summary, text};
 use crate::config::{self, Config};
 use crate::process::Runtime;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sys;
 
 /// How the process ended.
@@ -59,28 +58,35 @@ pub struct Header<'a> {
 const PATH_MAX: usize = 4096;
 const TEXT_MAX: usize = 16 * 1024;
 
-/// Memory that is used by one at a time.
-struct Static<T>(UnsafeCell<T>);
-
-// SAFETY: PATH is written by the constructor, before there are threads, and
-// only read afterwards; TARGET and TEXT are used at exit, of which there is
-// one, or by the witness, which is a process of its own.
-unsafe impl<T> Sync for Static<T> {}
-
 /// AIO_SHIM_STATS as it was when the library was loaded, made absolute: the
 /// program may change its directory, and write over its environment.
-static PATH: Static<[u8; PATH_MAX]> = Static(UnsafeCell::new([0; PATH_MAX]));
-/// The same with %p replaced, when it is needed.
-static TARGET: Static<[u8; PATH_MAX]> = Static(UnsafeCell::new([0; PATH_MAX]));
-static TEXT: Static<[u8; TEXT_MAX]> = Static(UnsafeCell::new([0; TEXT_MAX]));
+static PATH: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Fresh memory for good; static memory would be mapped in every process.
+fn memory(length: usize) -> Option<&'static mut [u8]> {
+    // SAFETY: an anonymous mapping at an address of the kernel's choice; it
+    // is never unmapped, and ours alone.
+    unsafe {
+        let at = libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        (at != libc::MAP_FAILED).then(|| core::slice::from_raw_parts_mut(at.cast(), length))
+    }
+}
 
 /// Keeps the name of the file that statistics go to. For the constructor.
 pub fn remember_file(config: &Config) {
     let config::Stats::File(name) = config.stats else {
         return;
     };
-    // SAFETY: the constructor runs before anybody else is there.
-    let path = unsafe { &mut *PATH.0.get() };
+    let Some(path) = memory(PATH_MAX) else {
+        return;
+    };
     let mut used = 0;
     if !name.to_bytes().starts_with(b"/") {
         // SAFETY: writable for the size given.
@@ -98,20 +104,19 @@ pub fn remember_file(config: &Config) {
     if used + name.len() < PATH_MAX {
         path[used..used + name.len()].copy_from_slice(name);
         path[used + name.len()] = 0;
-    } else {
-        path[0] = 0;
+        PATH.store(path.as_mut_ptr(), Ordering::Relaxed);
     }
 }
 
 /// The file to write to. None: there is no name, or it is too long.
 fn target(pid: u32) -> Option<&'static CStr> {
-    // SAFETY: see `Static`.
-    let (pattern, into) = unsafe { (&*PATH.0.get(), &mut *TARGET.0.get()) };
-    let mut out = Sink::new(into);
-    let mut rest = CStr::from_bytes_until_nul(pattern).ok()?.to_bytes();
-    if rest.is_empty() {
+    let pattern = PATH.load(Ordering::Relaxed);
+    if pattern.is_null() {
         return None;
     }
+    // SAFETY: set by the constructor, to a C string that stays.
+    let mut rest = unsafe { CStr::from_ptr(pattern.cast()) }.to_bytes();
+    let mut out = Sink::new(memory(PATH_MAX)?);
     while let Some((&byte, after)) = rest.split_first() {
         if byte == b'%' && after.first() == Some(&b'p') {
             let _ = write!(out, "{pid}");
@@ -122,10 +127,10 @@ fn target(pid: u32) -> Option<&'static CStr> {
         }
     }
     out.put(&[0]);
-    let whole = out.whole;
-    // SAFETY: see `Static`; `out` is gone.
-    let path = unsafe { &*TARGET.0.get() };
-    CStr::from_bytes_until_nul(path).ok().filter(|_| whole)
+    if !out.whole {
+        return None;
+    }
+    CStr::from_bytes_until_nul(out.bytes).ok()
 }
 
 /// Gathers text in memory of a fixed size.
@@ -181,8 +186,10 @@ pub fn write(runtime: &Runtime, end: End) -> bool {
         started: area.started.load(Ordering::Relaxed),
         end,
     };
-    // SAFETY: see `Static`.
-    let mut out = Sink::new(unsafe { &mut *TEXT.0.get() });
+    let Some(text) = memory(TEXT_MAX) else {
+        return false;
+    };
+    let mut out = Sink::new(text);
     if !matches!(runtime.config.stats, config::Stats::File(_)) {
         let _ = text::write(&mut out, &header, &stats);
         return write_all(2, &out.bytes[..out.used]);

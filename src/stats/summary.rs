@@ -5,6 +5,7 @@
 
 use super::area::Area;
 use super::{KINDS, LANES, Lane, RESULTS};
+use crate::request::Kind;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// First indices of `aio_shim_stats.requests`, the kinds: aio_read().
@@ -115,7 +116,23 @@ pub struct aio_shim_stats {
     pub lane: [aio_shim_stats_lane; 4],
 }
 
-const _: () = assert!(KINDS == 6 && LANES == 4 && RESULTS == 3);
+// What C indexes with is what is counted with.
+const _: () = {
+    assert!(KINDS == 6 && LANES == 4 && RESULTS == 3);
+    assert!(AIO_SHIM_REQUEST_READ == Kind::Read as i32 - 1);
+    assert!(AIO_SHIM_REQUEST_WRITE == Kind::Write as i32 - 1);
+    assert!(AIO_SHIM_REQUEST_READV == Kind::ReadVector as i32 - 1);
+    assert!(AIO_SHIM_REQUEST_WRITEV == Kind::WriteVector as i32 - 1);
+    assert!(AIO_SHIM_REQUEST_SYNC == Kind::Sync as i32 - 1);
+    assert!(AIO_SHIM_REQUEST_DSYNC == Kind::DataSync as i32 - 1);
+    assert!(AIO_SHIM_LANE_INLINE == Lane::Inline as i32);
+    assert!(AIO_SHIM_LANE_RING == Lane::Ring as i32);
+    assert!(AIO_SHIM_LANE_WORKERS == Lane::Workers as i32);
+    assert!(AIO_SHIM_LANE_ENGINE == Lane::Engine as i32);
+    assert!(AIO_SHIM_RESULT_SUCCEEDED == super::SUCCEEDED as i32);
+    assert!(AIO_SHIM_RESULT_FAILED == super::FAILED as i32);
+    assert!(AIO_SHIM_RESULT_CANCELLED == super::CANCELLED as i32);
+};
 
 /// Adds everything up.
 pub fn read(area: &Area) -> aio_shim_stats {
