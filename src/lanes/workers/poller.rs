@@ -77,6 +77,8 @@ struct Inner {
     set: Option<c_int>,
     /// A descriptor that is always ready, in the set to wake the thread.
     nudge: Option<c_int>,
+    /// Times polled without a set.
+    slices: u32,
     running: bool,
 }
 
@@ -96,6 +98,7 @@ impl Poller {
                 watched: BTreeMap::new(),
                 set: None,
                 nudge: None,
+                slices: 0,
                 running: false,
             }),
             events: Mutex::new(Vec::new()),
@@ -317,8 +320,10 @@ impl Poller {
                 }
             }
         }
-        if inner.set.is_none() {
-            // Perhaps there is a descriptor now.
+        inner.slices = inner.slices.wrapping_add(1);
+        if inner.set.is_none() && inner.slices.is_multiple_of(SLICES) {
+            // Perhaps there is a descriptor now. Not asked often: for a
+            // moment the attempt takes the number the program wants next.
             inner.set = make_set();
             let watched: Vec<(c_int, Ways)> = inner
                 .watched
@@ -332,6 +337,9 @@ impl Poller {
         false
     }
 }
+
+/// Polls between two attempts to have a set: a second.
+const SLICES: u32 = 200;
 
 /// The key of the nudge in the set; no descriptor number.
 const NUDGE: u64 = u64::MAX;
