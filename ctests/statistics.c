@@ -228,7 +228,7 @@ CASE(39, every_end_has_its_report, SHIM_ONLY, 60)
 }
 
 /* What a program did before exec stays, and what comes after it is added. */
-CASE(39, a_report_survives_the_next_program, SHIM_ONLY, 30)
+CASE(39, a_report_survives_the_next_program, SHIM_ONLY | NO_VALGRIND, 30)
 {
     ask_for_reports(".json");
     if (getenv("AIO_TEST_SECOND")) {
