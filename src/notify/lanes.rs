@@ -263,6 +263,10 @@ impl State {
         };
         lane.next_try = now + lane.pace.pause(hold, now);
         let next_try = lane.next_try;
+        if hold == Hold::Busy {
+            // Nothing refused it: it is only not sent yet.
+            return Some(next_try);
+        }
         self.hold(id, hold, max_waiting, tally);
         Some(next_try)
     }

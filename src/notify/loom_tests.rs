@@ -19,6 +19,7 @@ use super::lanes::{Claim, Done};
 use super::muster::Muster;
 use super::notice::{Form, Notice, Origin};
 use super::pace::Hold;
+use super::turn::Turns;
 
 fn notice(signo: i32, value: usize) -> Notice {
     Notice {
@@ -286,5 +287,35 @@ fn loom_a_secured_thread_stays() {
         assert!(secured != left, "secured {secured}, left {left}");
         assert_eq!(muster.threads(), u32::from(!left));
         muster.release();
+    });
+}
+
+/// Who has the signal queue alone has it alone.
+#[test]
+fn loom_turns() {
+    model(None, || {
+        let turns = Arc::new(Turns::new());
+        // 0: nobody; n: shared by n; 100: one alone.
+        let inside = Arc::new(AtomicUsize::new(0));
+        let sharing: Vec<_> = (0..2)
+            .map(|_| {
+                let (turns, inside) = (turns.clone(), inside.clone());
+                thread::spawn(move || {
+                    if let Some(_turn) = turns.share() {
+                        assert!(inside.fetch_add(1, Ordering::AcqRel) < 100);
+                        inside.fetch_sub(1, Ordering::AcqRel);
+                    }
+                })
+            })
+            .collect();
+        if let Some(_turn) = turns.alone(1) {
+            assert_eq!(inside.fetch_add(100, Ordering::AcqRel), 0);
+            inside.fetch_sub(100, Ordering::AcqRel);
+        }
+        for thread in sharing {
+            thread.join().unwrap();
+        }
+        assert!(turns.alone(1).is_some());
+        assert!(turns.share().is_some());
     });
 }

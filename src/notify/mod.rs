@@ -18,8 +18,8 @@
 //!
 //! The parts: `notice` (the copy), `lanes` and `fifo` (where they wait),
 //! `beyond` (what gives way past the cap), `backlog` (who delivers and who
-//! sleeps; checked with loom), `pace` (when to look again), `send` (signals,
-//! eventfds), `callbacks`, `muster`, `own_thread` and `threads`
+//! sleeps; checked with loom), `pace` (when to look again), `send` and
+//! `turn` (signals, eventfds), `callbacks`, `muster`, `own_thread` and `threads`
 //! (SIGEV_THREAD), `tally` and `report` (overflow).
 
 mod backlog;
@@ -37,6 +37,7 @@ mod report;
 mod send;
 mod tally;
 mod threads;
+mod turn;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -61,6 +62,7 @@ use muster::Muster;
 use notice::Form;
 use pace::Hold;
 use threads::Attributes;
+use turn::Turns;
 
 /// What the options say about notification.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +97,8 @@ pub struct Notifier {
     processors: AtomicU32,
     /// Queued signals are refused, plain ones are sent.
     plain: AtomicBool,
+    /// Turns at the signal queue.
+    turns: Turns,
     /// When the signal queue was last full; 0: never.
     refused_at: AtomicU64,
 }
@@ -122,6 +126,7 @@ macro_rules! new_notifier {
             pid: AtomicI32::new(0),
             processors: AtomicU32::new(0),
             plain: AtomicBool::new(false),
+            turns: Turns::new(),
             refused_at: AtomicU64::new(0),
         }
     };

@@ -14,6 +14,8 @@
 pub(super) enum Hold {
     /// The last standard signal of this number is still pending.
     Pending,
+    /// Another thread of the library is sending, and this would disturb it.
+    Busy,
     /// RLIMIT_SIGPENDING.
     SignalQueue,
     /// No thread can be made for a callback (the errno).
@@ -29,13 +31,13 @@ pub(super) enum Hold {
 impl Hold {
     /// Is this an overflow? A signal that waits for its turn is none.
     pub fn is_limit(self) -> bool {
-        self != Hold::Pending
+        !matches!(self, Hold::Pending | Hold::Busy)
     }
 
     /// Shortest and longest pause, in ns.
     fn bounds(self) -> (u64, u64) {
         match self {
-            Hold::Pending => (5_000, 5_000_000),
+            Hold::Pending | Hold::Busy => (5_000, 5_000_000),
             Hold::SignalQueue | Hold::EventfdFull | Hold::TooMany => (100_000, 20_000_000),
             Hold::Threads(_) => (500_000, 50_000_000),
             Hold::Refused(_) => (500_000, 500_000_000),
@@ -78,7 +80,7 @@ impl Pace {
             self.restart();
         }
         let since = *self.stuck_since.get_or_insert(now);
-        if hold == Hold::Pending && self.looks < LOOKS {
+        if !hold.is_limit() && self.looks < LOOKS {
             self.looks += 1;
             return 0;
         }

@@ -5,11 +5,13 @@
 //! error, and tells the program nothing it could take for a completion.
 
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 use libc::c_int;
 
 use super::Notifier;
 use super::pace::Hold;
+use super::turn::Shared;
 use crate::config::OverflowSignal;
 use crate::sync::atomic::Ordering;
 use crate::sys;
@@ -22,12 +24,25 @@ impl Notifier {
         if let Some(signo) = self.overflow_signo() {
             // kill() is never refused, whatever the queue is like, and its
             // si_code (SI_USER) tells it from a completion (SI_ASYNCIO).
+            let _turn = self.turn_to_report();
             // SAFETY: a signal to this process; no memory is involved.
             unsafe { libc::syscall(libc::SYS_kill, self.pid(), signo) };
         }
         if self.settings.verbose.load(Ordering::Relaxed) {
             self.print(cause);
         }
+    }
+
+    /// A turn at the queue, or none if there is none for long: a value lost in
+    /// a rare race is better than a report that never comes.
+    fn turn_to_report(&self) -> Option<Shared<'_>> {
+        for _ in 0..100 {
+            if let Some(turn) = self.turns.share() {
+                return Some(turn);
+            }
+            sys::sleep(Duration::from_micros(10));
+        }
+        None
     }
 
     /// The signal to raise now, if any.
@@ -87,7 +102,7 @@ impl Notifier {
                     .text(", a seccomp filter?)");
                 "allow rt_sigqueueinfo; after a second plain signals are sent, without values"
             }
-            Hold::TooMany | Hold::Pending => {
+            Hold::TooMany | Hold::Pending | Hold::Busy => {
                 line.text("more notifications wait than AIO_SHIM_MAX_WAITING; equal ones merge");
                 "unblock or handle the signal"
             }

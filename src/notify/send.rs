@@ -16,10 +16,11 @@
 //! and taken back at once, so that nobody else can see them. (The kernel
 //! takes a thread's own pending signals before the process's, so the probe
 //! gets back itself.) Between taking the probe back and sending, well under a
-//! microsecond, others of the user could take the last places, or the program
-//! lower the limit; the signal then arrives without its value. No call of the
-//! kernel queues such a signal or fails, so the gap can only be made narrow:
-//! after a refusal anywhere, room for several is asked for.
+//! microsecond, no other thread of this library sends (see `turn`). But the
+//! program itself, or another process of the user, could take the last places,
+//! or the program lower the limit; the signal then arrives without its value.
+//! No call of the kernel queues such a signal or fails, so the gap can only be
+//! made narrow: after a refusal anywhere, room for several is asked for.
 //!
 //! Under a queue that stays full (`ulimit -i 0`) such a signal waits for ever.
 //! What goes beyond the limit (si_code SI_USER and above) the kernel takes
@@ -238,10 +239,14 @@ impl Notifier {
         if is_pending(notice.signo) {
             return Err(Hold::Pending);
         }
-        if value_matters(notice.signo) && !self.has_room() {
+        if !value_matters(notice.signo) {
+            return self.queued(notice, claim);
+        }
+        let _alone = self.turns.alone(self.processors()).ok_or(Hold::Busy)?;
+        if !self.has_room() {
             return Err(Hold::SignalQueue);
         }
-        self.queued(notice, claim)
+        self.send(notice, claim)
     }
 
     /// Has the queue room for a signal with its value?
@@ -261,8 +266,14 @@ impl Notifier {
         room
     }
 
-    /// A signal that the kernel queues or refuses.
+    /// A signal whose value cannot be lost.
     fn queued(&self, notice: &Notice, claim: &Claim) -> Result<Done, Hold> {
+        let _shared = self.turns.share().ok_or(Hold::Busy)?;
+        self.send(notice, claim)
+    }
+
+    /// Sends a signal, with a turn.
+    fn send(&self, notice: &Notice, claim: &Claim) -> Result<Done, Hold> {
         let pid = self.pid();
         let thread = notice.target as c_int;
         let to_thread = notice.form == Form::ThreadSignal;

@@ -197,6 +197,33 @@ fn a_standard_signal_waits_for_room_for_its_value() {
     });
 }
 
+/// Between the look for room and the sending of a standard signal nobody
+/// else of the library sends.
+#[test]
+fn looking_for_room_and_sending_take_turns() {
+    in_child(|| {
+        handle(libc::SIGUSR1, log_handler(), libc::SA_SIGINFO);
+        handle(RT, log_handler(), libc::SA_SIGINFO);
+        let notifier = notifier();
+        let sending = notifier.turns.share();
+        as_library(move || post_all(notifier, libc::SIGUSR1, 1));
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(LOG.len(), 0);
+        drop(sending);
+        wait_for("the standard signal", || LOG.len() == 1);
+
+        let looking = notifier.turns.alone(1).unwrap();
+        as_library(move || post_all(notifier, RT, 1));
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(LOG.len(), 1);
+        drop(looking);
+        wait_for("the real-time signal", || LOG.len() == 2);
+        assert_settled(notifier, 2);
+        // Nobody refused anything.
+        assert_eq!(notifier.counters().total.deferred, 0);
+    });
+}
+
 #[test]
 fn a_plain_handler_needs_no_room() {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
