@@ -38,6 +38,13 @@ static void complete(int count, int signo, int same_value)
     for (int i = 0; i < count; i++)
         CHECK_DONE(&cb[i], 1);
 }
+/* Completes `count` requests that notify by a blocked signal, and waits until every one that does not fit the limit is
+ * waiting: whoever collects before that keeps the queue below the limit, and nothing overflows. */
+static void overrun(int count)
+{
+    complete(count, SIGRTMIN + 2, 0);
+    WAIT_FOR(overflow().waiting == (uint64_t)count - LIMIT, "%llu wait", (unsigned long long)overflow().waiting);
+}
 static void collect(int signo, int count)
 {
     siginfo_t info;
@@ -65,8 +72,7 @@ CASE(37, counters_are_exact, SHIM_ONLY | NEEDS_ROOT, 60)
     CHECK(overflow().deferred == 0 && overflow().episodes == 0);
     for (int episode = 1; episode <= 3; episode++) {
         uint64_t before = overflow().sent;
-        complete(MOST, SIGRTMIN + 2, 0);
-        WAIT_FOR(overflow().waiting == MOST - LIMIT, "%llu wait", (unsigned long long)overflow().waiting);
+        overrun(MOST);
         now = overflow();
         CHECK_EQ(now.sent, before + LIMIT);
         CHECK_EQ(now.deferred, (uint64_t)episode * (MOST - LIMIT));
@@ -179,7 +185,7 @@ static void on_overflow(int signo, siginfo_t *info, void *context)
 static void episodes(int count, int wanted_signal)
 {
     for (int i = 0; i < count; i++) {
-        complete(300, SIGRTMIN + 2, 0);
+        overrun(300);
         if (wanted_signal) {
             WAIT_FOR(overflow_runs == i + 1, "episode %d: %d runs of the overflow signal", i, overflow_runs);
             CHECK_EQ(overflow_seen, wanted_signal);
@@ -248,7 +254,7 @@ CASE(37, verbose_says_one_line_an_episode, SHIM_ONLY | NEEDS_ROOT, 60)
     limited_user();
     SETUP(dup2(lines.writer, 2) == 2);
     for (int i = 0; i < 3; i++) {
-        complete(300, SIGRTMIN + 2, 0);
+        overrun(300);
         collect(SIGRTMIN + 2, 300);
         WAIT_FOR(overflow().waiting == 0);
         sleep_ms(250); /* episodes that follow each other faster may share a line */
