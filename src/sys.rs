@@ -131,6 +131,8 @@ pub fn futex_wake<T>(word: *const T, count: i32) -> usize {
 pub struct SignalMask(u64);
 
 impl SignalMask {
+    /// Nothing.
+    pub const NONE: SignalMask = SignalMask(0);
     /// Everything.
     pub const ALL: SignalMask = SignalMask(u64::MAX);
     /// Everything but the C library's own signals 32 and 33.

@@ -1,15 +1,15 @@
 //! Making threads: the notifier's, the crew's, and those with attributes of
 //! the program's own.
 //!
-//! What must hold: a thread begins with every signal blocked, detached; the
-//! maker's mask and errno are as before.
+//! What must hold: a thread begins with every signal of the program blocked
+//! (but SIGSYS, which answers its own system calls), detached; the maker's mask and errno are as before.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
 
-use libc::{pthread_attr_t, pthread_t, sigset_t};
+use libc::{pthread_attr_t, pthread_t};
 
-use crate::sys::KeepErrno;
+use crate::sys::{self, KeepErrno, SignalMask};
 
 /// What a thread runs. pthread_exit may unwind through it: it has nothing to
 /// drop while a callback runs. (Not "C-unwind", which makes Rust put an
@@ -41,21 +41,9 @@ const PTHREAD_CANCEL_ENABLE: c_int = 0;
 const PTHREAD_CANCEL_DISABLE: c_int = 1;
 const PTHREAD_CANCEL_DEFERRED: c_int = 0;
 
-/// All signals. pthread_sigmask leaves glibc's own two unblocked, which it
-/// must: setuid() waits for every thread to answer one of them.
-fn full() -> sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: sigfillset initialises the set.
-    unsafe {
-        libc::sigfillset(set.as_mut_ptr());
-        set.assume_init()
-    }
-}
-
-/// Blocks every signal in the calling thread.
+/// Blocks every signal of the program in the calling thread.
 pub(super) fn block_signals() {
-    // SAFETY: a valid set, no old one asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &full(), std::ptr::null_mut()) };
+    sys::set_signal_mask(SignalMask::THREADS);
 }
 
 /// What a thread is made with.
@@ -81,7 +69,7 @@ pub(super) fn spawn(
 ) -> Result<(), c_int> {
     let _errno = KeepErrno::new();
     let mut own = MaybeUninit::<pthread_attr_t>::uninit();
-    let mut before = MaybeUninit::<sigset_t>::uninit();
+    let before = sys::set_signal_mask(SignalMask::THREADS);
     let mut thread = MaybeUninit::<pthread_t>::uninit();
     // SAFETY: `own` is initialised before use and destroyed once; the mask
     // that is restored is the one that was read; `main` takes `argument` as
@@ -97,10 +85,9 @@ pub(super) fn spawn(
                 own.as_ptr()
             }
         };
-        libc::pthread_sigmask(libc::SIG_SETMASK, &full(), before.as_mut_ptr());
         let errno = pthread_create(thread.as_mut_ptr(), used, main, argument);
-        libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
         libc::pthread_attr_destroy(own.as_mut_ptr());
+        sys::set_signal_mask(before);
         match (errno, attributes) {
             (0, _) => Ok(()),
             // Too small for the program's static thread-local storage.
@@ -136,20 +123,18 @@ pub(super) fn at_thread_exit(run: extern "C" fn(*mut c_void), argument: *mut c_v
 /// # Safety
 /// `function` is the address of a `void (*)(union sigval)`.
 pub(super) unsafe extern "C" fn call(function: usize, value: usize) {
-    // SAFETY: the set is initialised before use; the function is the
-    // caller's promise; sigval is passed as the pointer it may hold.
+    // SAFETY: the function is the caller's promise; sigval is passed as the
+    // pointer it may hold.
     unsafe {
-        let mut none = MaybeUninit::<sigset_t>::uninit();
-        libc::sigemptyset(none.as_mut_ptr());
         pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, std::ptr::null_mut());
         pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, std::ptr::null_mut());
         *libc::__errno_location() = 0;
-        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        sys::set_signal_mask(SignalMask::NONE);
         let function: extern "C" fn(libc::sigval) = std::mem::transmute(function);
         function(libc::sigval {
             sival_ptr: value as *mut c_void,
         });
-        libc::pthread_sigmask(libc::SIG_SETMASK, &full(), std::ptr::null_mut());
+        block_signals();
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, std::ptr::null_mut());
     }
 }

@@ -8,9 +8,9 @@
 //!
 //! ```text
 //! submit -> Held -> Ready -> Running -> finish
-//!             ^ \     | ^      | ^
-//!             |  \    v `------' |      unstart
-//!             |   `> withdraw    |
+//!             ^ \     |        | ^
+//!             |  \    v        | |
+//!             |   `> withdraw  | |
 //!             |       ^     park | unpark
 //!             |       |          v
 //!             `------------- Parked
@@ -175,24 +175,9 @@ impl<T> Scheduler<T> {
     }
 
     /// How many requests [`Scheduler::next_ready`] can give now.
+    #[cfg(test)]
     pub fn ready_len(&self) -> usize {
         self.ready.len()
-    }
-
-    /// A Running request could not be started: it is Ready again, in its old
-    /// place (Held, if a better one has come to its lane meanwhile).
-    pub fn unstart(&mut self, handle: Handle) {
-        let Handle(index) = handle;
-        if !self.is_running(index) {
-            return;
-        }
-        match self.table[index].keeper {
-            Keeper::Lane(lane) => {
-                self.lanes
-                    .unstarted(&mut self.table, &mut self.ready, lane, index);
-            }
-            _ => self.make_ready(index),
-        }
     }
 
     fn is_running(&self, index: u32) -> bool {

@@ -38,6 +38,7 @@ impl ReadyQueue {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
     }

@@ -100,23 +100,6 @@ impl Lanes {
         }
     }
 
-    /// The Running request could not be started after all.
-    pub(super) fn unstarted<T>(
-        &mut self,
-        table: &mut Table<T>,
-        ready: &mut ReadyQueue,
-        number: u32,
-        index: u32,
-    ) {
-        if let Some(lane) = self.lanes.get_mut(&number) {
-            // A better one may have come meanwhile.
-            table[index].state = State::Held;
-            lane.waiting.insert(table[index].order, index);
-            lane.turn = Turn::Nobody;
-            lane.promote(table, ready);
-        }
-    }
-
     /// The Running request found nothing to do.
     pub(super) fn park<T>(&mut self, table: &mut Table<T>, number: u32, index: u32) {
         if let Some(lane) = self.lanes.get_mut(&number) {

@@ -36,12 +36,6 @@ impl StreamId {
     pub fn as_u32(self) -> u32 {
         self.0
     }
-
-    /// The stream whose [`StreamId::as_u32`] gave `number`.
-    #[inline]
-    pub fn from_u32(number: u32) -> Self {
-        StreamId(number)
-    }
 }
 
 /// Which file a request is for. Requests with the same key share a file.

@@ -243,25 +243,6 @@ fn withdrawing_the_parked_one_keeps_the_poll_for_the_others() {
 }
 
 #[test]
-fn an_unstarted_request_has_its_old_place() {
-    let mut s = posix();
-    let all = [0, 1, 2].map(|n| s.submit(read(n, 1), ()));
-    let worse = s.submit(
-        Submission {
-            priority: 1,
-            ..read(5, 1)
-        },
-        (),
-    );
-    assert_eq!(s.next_ready(), Some(all[0]));
-    assert_eq!(s.next_ready(), Some(all[1]));
-    s.unstart(all[1]);
-    s.unstart(all[0]);
-    assert_eq!(s.ready_len(), 4);
-    assert_eq!(start(&mut s), [all[0], all[1], all[2], worse]);
-}
-
-#[test]
 fn by_descriptor_one_at_a_time_and_syncs_by_priority() {
     let mut s = Scheduler::new(Order::PerDescriptor);
     let first = s.submit(read(0, 1), ());

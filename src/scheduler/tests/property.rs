@@ -13,7 +13,6 @@ enum Call {
     /// The pick is taken modulo how many there are to pick from.
     Finish(usize, Option<i32>),
     Withdraw(usize),
-    Unstart(usize),
     Park(usize),
     Unpark(usize),
     Detach(i32),
@@ -60,12 +59,6 @@ impl Pair {
                 let live: Vec<Handle> = self.model.live.iter().map(|m| m.handle).collect();
                 if let Some(handle) = pick_of(&live, pick) {
                     self.withdraw(handle);
-                }
-            }
-            Call::Unstart(pick) => {
-                if let Some(handle) = pick_of(&self.running(), pick) {
-                    self.scheduler.unstart(handle);
-                    self.model.at(handle).running = false;
                 }
             }
             Call::Park(pick) => {
@@ -258,7 +251,6 @@ fn call(submits: u32) -> impl Strategy<Value = Call> {
         16 => Just(Call::Next),
         12 => (any::<usize>(), failed).prop_map(|(pick, failed)| Call::Finish(pick, failed)),
         4 => any::<usize>().prop_map(Call::Withdraw),
-        2 => any::<usize>().prop_map(Call::Unstart),
         6 => any::<usize>().prop_map(Call::Park),
         6 => any::<usize>().prop_map(Call::Unpark),
         1 => (0..4i32).prop_map(Call::Detach),
