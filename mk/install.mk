@@ -42,5 +42,8 @@ compat: all $(RECORD)
 check-install: all
 	@LIB='$(LIB)' CC='$(CC)' sh pkg/check/run
 
+# Without man and mandoc their part is skipped, and said so; the pasted commands use fio.
 check-docs: all
+	@sh pkg/check/tools cc:gcc python3 git
+	@sh pkg/check/tools man:man-db mandoc fio || :
 	@CC='$(CC)' python3 man/check.py --lib '$(LIB)'

@@ -25,6 +25,7 @@ try "triggers" 0 'activate-noawait ldconfig' dpkg-deb -I "$package" triggers
 try "library" 0 "usr/lib/[a-z0-9_]*-linux-gnu/libaio_shim.so.$version" dpkg-deb -c "$package"
 dpkg-deb -x "$package" "$scratch/tree"
 try "launcher of the unpacked tree" 0 "$scratch/tree/usr/lib" "$scratch/tree/usr/bin/aio-shim" sh -c 'echo $LD_PRELOAD'
+try "the stripped library has its probes" 0 'Provider: aio_shim' readelf -n "$scratch/tree/usr/lib/$(uname -m)-linux-gnu/libaio_shim.so.0"
 dpkg-deb -e "$package" "$scratch/control"
 try "md5sums" 0 '^$' sh -c "cd '$scratch/tree' && md5sum --quiet -c '$scratch/control/md5sums'"
 try "every file is in md5sums" 0 '^$' sh -c "cd '$scratch/tree' && find usr -type f | sort >'$scratch/files' &&
@@ -43,6 +44,8 @@ fi
 # Inside the namespace: $1 the package, $2 the scratch directory.
 cat >"$scratch/life" <<'END'
 set -eu
+# Under set -e a failing "! command" is passed over.
+none() { if "$@"; then echo "there should be none: $*"; exit 1; fi; }
 for d in usr etc var; do
 	mkdir -p "$2/over/$d" "$2/work/$d"
 	mount -t overlay overlay -o "lowerdir=/$d,upperdir=$2/over/$d,workdir=$2/work/$d" "/$d"
@@ -68,19 +71,22 @@ cmake --build built >/dev/null
 built/example_cpp
 step purge
 dpkg -P aio-shim >/dev/null
-! command -v aio-shim
-! ldconfig -p | grep libaio_shim
+hash -r
+none command -v aio-shim
+none sh -c 'ldconfig -p | grep libaio_shim'
 # dpkg's own books and the caches of man-db, ldconfig and debconf are not the package's.
 left=$(find "$2/over" ! -type d ! -path '*/var/lib/dpkg/*' ! -path '*/var/cache/*' ! -path '*/etc/ld.so.cache' \
 	! -path '*/var/log/*' ! -path '*/etc/dpkg/*' ! -type c)
 [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
-! find /usr /etc /var/lib/dpkg/info -name '*aio?shim*' | grep .
+none sh -c "find /usr /etc /var/lib/dpkg/info -name '*aio?shim*' | grep ."
 step gone
 END
 cp pkg/example/example.c "$scratch"
 if root && unshare -m sh -c "mkdir -p '$scratch/try/u' '$scratch/try/w' &&
 	mount -t tmpfs none '$scratch/try' && mkdir '$scratch/try/u' '$scratch/try/w' &&
 	mount -t overlay overlay -o lowerdir=/usr,upperdir=$scratch/try/u,workdir=$scratch/try/w /usr" 2>/dev/null; then
+	# dpkg, ldconfig and the man pages' index take their time on a busy machine.
+	TRY_SECONDS=600
 	try "install, use, purge with dpkg" 0 '^== gone$' unshare -m sh -c "
 		mkdir '$scratch/life.d' && mount -t tmpfs none '$scratch/life.d' &&
 		cp '$scratch/example.c' '$scratch/life.d' && cp '$package' '$scratch/life.d/it.deb' &&

@@ -19,11 +19,12 @@ skip() {
 }
 
 # try NAME STATUS PATTERN COMMAND...: the command ends with that status and says
-# something that matches the extended regular expression (on either stream).
+# something that matches the extended regular expression (on either stream),
+# within TRY_SECONDS.
 try() {
 	try_name=$1 try_status=$2 try_pattern=$3
 	shift 3
-	try_said=$(timeout 60 "$@" 2>&1 </dev/null)
+	try_said=$(timeout "${TRY_SECONDS:-60}" "$@" 2>&1 </dev/null)
 	try_got=$?
 	if [ "$try_got" -ne "$try_status" ]; then
 		fail "$try_name: status $try_got, not $try_status: $try_said"

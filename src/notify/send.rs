@@ -83,39 +83,80 @@ struct QueuedInfo {
 
 const _: () = assert!(size_of::<QueuedInfo>() == size_of::<libc::siginfo_t>());
 
-impl QueuedInfo {
-    fn new(signo: c_int, pid: c_int, value: usize) -> Self {
+/// Whom the signals are from: this process, as its user of now.
+#[derive(Clone, Copy)]
+struct Sender {
+    pid: c_int,
+    uid: u32,
+}
+
+impl Sender {
+    fn info(self, signo: c_int, value: usize) -> QueuedInfo {
         QueuedInfo {
             signo,
             errno: 0,
             code: libc::SI_ASYNCIO,
             _pad: 0,
-            pid,
-            // Asked each time: the program may change it.
-            // SAFETY: getuid has no preconditions.
-            uid: unsafe { libc::getuid() },
+            pid: self.pid,
+            uid: self.uid,
             value,
             _rest: [0; 12],
         }
     }
-}
 
-/// rt_sigqueueinfo: 0 or the errno.
-fn queue_to_process(pid: c_int, signo: c_int, value: usize) -> c_int {
-    let info = QueuedInfo::new(signo, pid, value);
-    // SAFETY: `info` is a siginfo_t that lives through the call.
-    sys::result(unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, signo, &info) })
+    /// rt_sigqueueinfo: 0 or the errno.
+    fn to_process(self, signo: c_int, value: usize) -> c_int {
+        let info = self.info(signo, value);
+        // SAFETY: `info` is a siginfo_t that lives through the call.
+        sys::result(unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, self.pid, signo, &info) })
+            .err()
+            .unwrap_or(0)
+    }
+
+    /// rt_tgsigqueueinfo: 0 or the errno.
+    fn to_thread(self, thread: c_int, signo: c_int, value: usize) -> c_int {
+        let info = self.info(signo, value);
+        let pid = self.pid;
+        // SAFETY: as above.
+        sys::result(unsafe {
+            libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, thread, signo, &info)
+        })
         .err()
         .unwrap_or(0)
-}
+    }
 
-/// rt_tgsigqueueinfo: 0 or the errno.
-fn queue_to_thread(pid: c_int, thread: c_int, signo: c_int, value: usize) -> c_int {
-    let info = QueuedInfo::new(signo, pid, value);
-    // SAFETY: as above.
-    sys::result(unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, thread, signo, &info) })
-        .err()
-        .unwrap_or(0)
+    /// Does the user's signal queue have room for `wanted` more? See the
+    /// head of this file.
+    fn has_room(self, wanted: u64) -> bool {
+        // SAFETY: gettid has no preconditions.
+        let own = unsafe { libc::syscall(libc::SYS_gettid) } as c_int;
+        let mut taken = 0;
+        let mut room = true;
+        while taken < wanted {
+            match self.to_thread(own, PROBE, 0) {
+                0 => taken += 1,
+                libc::EAGAIN => {
+                    room = false;
+                    break;
+                }
+                // A filter forbids the probe: nothing is known, nothing is
+                // held.
+                _ => break,
+            }
+        }
+        let only: u64 = 1 << (PROBE - 1);
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let nowhere = std::ptr::null_mut::<c_void>();
+        for _ in 0..taken {
+            // SAFETY: set and time are valid for the call; no info is asked
+            // for.
+            unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &only, nowhere, &now, 8usize) };
+        }
+        room
+    }
 }
 
 /// Is a signal pending for the process (or this thread, which gets none)?
@@ -139,37 +180,6 @@ fn value_matters(signo: c_int) -> bool {
     };
     let handled = action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN;
     !handled || action.sa_flags & libc::SA_SIGINFO != 0
-}
-
-/// Does the user's signal queue have room for `wanted` more? See the head of
-/// this file.
-fn queue_has_room(pid: c_int, wanted: u64) -> bool {
-    // SAFETY: gettid has no preconditions.
-    let own = unsafe { libc::syscall(libc::SYS_gettid) } as c_int;
-    let mut taken = 0;
-    let mut room = true;
-    while taken < wanted {
-        match queue_to_thread(pid, own, PROBE, 0) {
-            0 => taken += 1,
-            libc::EAGAIN => {
-                room = false;
-                break;
-            }
-            // A filter forbids the probe: nothing is known, nothing is held.
-            _ => break,
-        }
-    }
-    let only: u64 = 1 << (PROBE - 1);
-    let now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let nowhere = std::ptr::null_mut::<c_void>();
-    for _ in 0..taken {
-        // SAFETY: set and time are valid for the call; no info is asked for.
-        unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &only, nowhere, &now, 8usize) };
-    }
-    room
 }
 
 /// Is this descriptor an eventfd, as far as can be seen without opening
@@ -213,15 +223,16 @@ impl Notifier {
         if claim.id.is_eventfd() {
             return self.to_eventfd(entries, done);
         }
+        let from = self.sender();
         let mut count = 0;
         for entry in entries.iter().flatten() {
             let notice = &entry.notice;
             let answer = if claim.id == LaneId::OWN_THREADS {
                 self.to_own_thread(notice)
             } else if claim.id.is_gated() {
-                self.standard(notice, claim)
+                self.standard(from, notice, claim)
             } else {
-                self.queued(notice, claim)
+                self.queued(from, notice, claim)
             };
             match answer {
                 Ok(how) => done[count] = how,
@@ -232,6 +243,15 @@ impl Notifier {
         (count, None)
     }
 
+    /// The user is asked for each batch: the program may change it.
+    fn sender(&self) -> Sender {
+        Sender {
+            pid: self.pid(),
+            // SAFETY: getuid has no preconditions.
+            uid: unsafe { libc::getuid() },
+        }
+    }
+
     fn to_own_thread(&self, notice: &Notice) -> Result<Done, Hold> {
         self.start_own_thread(notice).map_err(Hold::Threads)?;
         self.muster.release();
@@ -239,22 +259,22 @@ impl Notifier {
     }
 
     /// A standard signal to the process, when its turn has come.
-    fn standard(&self, notice: &Notice, claim: &Claim) -> Result<Done, Hold> {
+    fn standard(&self, from: Sender, notice: &Notice, claim: &Claim) -> Result<Done, Hold> {
         if is_pending(notice.signo) {
             return Err(Hold::Pending);
         }
         if !value_matters(notice.signo) {
-            return self.queued(notice, claim);
+            return self.queued(from, notice, claim);
         }
         let _alone = self.turns.alone(self.processors()).ok_or(Hold::Busy)?;
-        if !self.has_room() {
+        if !self.has_room(from) {
             return Err(Hold::SignalQueue);
         }
-        self.send(notice, claim)
+        self.send(from, notice, claim)
     }
 
     /// Has the queue room for a signal with its value?
-    fn has_room(&self) -> bool {
+    fn has_room(&self, from: Sender) -> bool {
         let now = sys::now_ns();
         let refused_at = self.refused_at.load(Ordering::Relaxed);
         let near = refused_at != 0 && now.saturating_sub(refused_at) < NEAR_NS;
@@ -263,7 +283,7 @@ impl Notifier {
         } else {
             1
         };
-        let room = queue_has_room(self.pid(), wanted);
+        let room = from.has_room(wanted);
         if !room {
             self.refused_at.store(now, Ordering::Relaxed);
         }
@@ -271,20 +291,19 @@ impl Notifier {
     }
 
     /// A signal whose value cannot be lost.
-    fn queued(&self, notice: &Notice, claim: &Claim) -> Result<Done, Hold> {
+    fn queued(&self, from: Sender, notice: &Notice, claim: &Claim) -> Result<Done, Hold> {
         let _shared = self.turns.share().ok_or(Hold::Busy)?;
-        self.send(notice, claim)
+        self.send(from, notice, claim)
     }
 
     /// Sends a signal, with a turn.
-    fn send(&self, notice: &Notice, claim: &Claim) -> Result<Done, Hold> {
-        let pid = self.pid();
+    fn send(&self, from: Sender, notice: &Notice, claim: &Claim) -> Result<Done, Hold> {
         let thread = notice.target as c_int;
         let to_thread = notice.form == Form::ThreadSignal;
         let errno = if to_thread {
-            queue_to_thread(pid, thread, notice.signo, notice.value)
+            from.to_thread(thread, notice.signo, notice.value)
         } else {
-            queue_to_process(pid, notice.signo, notice.value)
+            from.to_process(notice.signo, notice.value)
         };
         match errno {
             0 => {
@@ -304,9 +323,9 @@ impl Notifier {
         // SAFETY: signals to this process; no memory is involved.
         let answer = unsafe {
             if to_thread {
-                libc::syscall(libc::SYS_tgkill, pid, thread, notice.signo)
+                libc::syscall(libc::SYS_tgkill, from.pid, thread, notice.signo)
             } else {
-                libc::syscall(libc::SYS_kill, pid, notice.signo)
+                libc::syscall(libc::SYS_kill, from.pid, notice.signo)
             }
         };
         if answer != 0 {
