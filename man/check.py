@@ -62,7 +62,8 @@ def page_blocks(path, kind):
     out = []
     for match in re.finditer(r'^\.\\" check: (\w+)\n\.Bd[^\n]*\n(.*?)^\.Ed$', path.read_text(), re.S | re.M):
         if match.group(1) == kind:
-            out.append(re.sub(r"^\\&", "", match.group(2).replace("\\e", "\\").replace("\\-", "-"), flags=re.M))
+            out.append(re.sub(r"^\\&", "", match.group(2).replace("\\e", "\\").replace("\\-", "-")
+                              .replace("\\(aq", "'"), flags=re.M))
     return out
 
 
