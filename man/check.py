@@ -135,7 +135,10 @@ def check_links():
         record = TOP / "target/ctests/record.json"
         if record.exists():
             fresh = run([sys.executable, TOP / "man/compat.py", record, "--check", table])
-            result(fresh.returncode == 0, "COMPATIBILITY.md is fresh", fresh.stdout)
+            if fresh.returncode == 77:
+                skip("COMPATIBILITY.md is fresh", fresh.stdout.strip())
+            else:
+                result(fresh.returncode == 0, "COMPATIBILITY.md is fresh", fresh.stdout)
         else:
             skip("COMPATIBILITY.md is fresh", "no record of the C tests (make compat)")
     else:
