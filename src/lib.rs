@@ -29,6 +29,7 @@ mod config;
 mod descriptor;
 mod doctor;
 mod engine;
+mod imports;
 mod intake;
 mod lanes;
 mod listio;
@@ -50,8 +51,10 @@ mod wait;
 mod wakeup;
 
 /// What is prepared when the library is loaded: the options are read and the
-/// next definitions of the close family looked up. No thread, no descriptor,
-/// no mapping.
+/// next definitions of the close family looked up. In a program that uses AIO
+/// the C library is brought to keep what a thread needs, so that its first
+/// request may come from a signal handler. No thread, no descriptor; in a
+/// program that does not use AIO, no mapping.
 #[cfg(not(test))]
 #[ctor::ctor(unsafe)]
 fn load() {
@@ -59,4 +62,7 @@ fn load() {
     stats::remember_file(&config::get());
     exports::closing::resolve();
     doctor::on_request();
+    if imports::submitting() {
+        thread::prepare();
+    }
 }

@@ -4,7 +4,7 @@
 //! library's own two signals stay open: setuid() waits until every thread has
 //! taken its one. pthread_create is called through its symbol.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -28,35 +28,100 @@ pub fn name(name: &'static CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
+/// Makes a thread of each kind that a first request may need (the engine's,
+/// and one for callbacks) and waits for its end. The C library keeps stack and
+/// thread-local storage of threads that ended, and gives them to the next that
+/// asks for no more: so pthread_create allocates nothing then, and can be
+/// called by a signal handler that interrupted malloc.
+///
+/// Failure is no error: then the first request allocates. Nothing of a thread
+/// is left behind, unshare() and other calls for processes with one thread
+/// work afterwards.
+#[cfg(not(test))]
+pub fn prepare() {
+    let _errno = sys::KeepErrno::new();
+    let before = sys::set_signal_mask(sys::SignalMask::THREADS);
+    for stack in [Some(STACK), None] {
+        let Ok(thread) = start(gettid, ptr::null_mut(), stack, Ending::Joined) else {
+            break;
+        };
+        let mut number = ptr::null_mut();
+        // SAFETY: a joinable thread that nobody else joins.
+        unsafe { libc::pthread_join(thread, &mut number) };
+        // pthread_join returns a little before the kernel has let it go.
+        for _ in 0..10_000 {
+            // SAFETY: signal 0 is none; the calls only ask, and give way.
+            unsafe {
+                if libc::syscall(libc::SYS_tgkill, libc::getpid(), number.addr() as c_int, 0) != 0 {
+                    break;
+                }
+                libc::sched_yield();
+            }
+        }
+    }
+    sys::set_signal_mask(before);
+}
+
+/// The calling thread's number.
+#[cfg(not(test))]
+extern "C" fn gettid(_: *mut c_void) -> *mut c_void {
+    // SAFETY: no preconditions.
+    let number = unsafe { libc::syscall(libc::SYS_gettid) };
+    ptr::without_provenance_mut(number as usize)
+}
+
+/// What becomes of a thread that ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Detached,
+    #[cfg(not(test))]
+    Joined,
+}
+
 fn create(body: Body, argument: *mut c_void) -> bool {
     let _errno = sys::KeepErrno::new();
     let before = sys::set_signal_mask(sys::SignalMask::THREADS);
+    let mut made = start(body, argument, Some(STACK), Ending::Detached);
+    // Our small stack first; a program with a large amount of static
+    // thread-local storage needs more, then its default.
+    if made == Err(libc::EINVAL) {
+        made = start(body, argument, None, Ending::Detached);
+    }
+    sys::set_signal_mask(before);
+    made.is_ok()
+}
+
+/// pthread_create with a stack of this size, or the program's default.
+fn start(
+    body: Body,
+    argument: *mut c_void,
+    stack: Option<usize>,
+    ending: Ending,
+) -> Result<libc::pthread_t, c_int> {
     let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
-    let mut error = libc::EINVAL;
-    // Our small stack first; a program with a large amount of static
-    // thread-local storage needs more (EINVAL), then its default.
-    for stack in [Some(STACK), None] {
-        // SAFETY: the attribute object is initialised, used and destroyed
-        // here; `body` and `argument` live as long as the process.
-        unsafe {
-            if libc::pthread_attr_init(attributes.as_mut_ptr()) != 0 {
-                break;
-            }
+    // SAFETY: the attribute object is initialised, used and destroyed here;
+    // `body` and `argument` live as long as the process; `thread` is read
+    // only if there is one.
+    unsafe {
+        match libc::pthread_attr_init(attributes.as_mut_ptr()) {
+            0 => {}
+            error => return Err(error),
+        }
+        if ending == Ending::Detached {
             libc::pthread_attr_setdetachstate(
                 attributes.as_mut_ptr(),
                 libc::PTHREAD_CREATE_DETACHED,
             );
-            if let Some(stack) = stack {
-                libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack);
-            }
-            error = libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), body, argument);
-            libc::pthread_attr_destroy(attributes.as_mut_ptr());
         }
-        if error != libc::EINVAL {
-            break;
+        if let Some(stack) = stack {
+            libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack);
+        }
+        let error = libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), body, argument);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        match error {
+            0 => Ok(thread.assume_init()),
+            error => Err(error),
         }
     }
-    sys::set_signal_mask(before);
-    error == 0
 }

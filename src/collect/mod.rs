@@ -12,12 +12,12 @@
 //!   a handler can call all of these; a control block that is kept here is an
 //!   address only, since the program may have freed it.
 
-mod references;
 mod store;
 
 use std::ffi::c_int;
 
 use crate::abi::Aiocb;
+use crate::imports;
 use crate::request::{self, Outcome};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -86,7 +86,7 @@ impl Bell {
 impl Collector {
     /// Called once, when the process begins to use AIO.
     pub fn prepare(&self) {
-        if references::present() {
+        if imports::collecting() {
             self.on.store(1, Ordering::SeqCst);
         }
     }

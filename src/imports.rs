@@ -1,18 +1,42 @@
-//! Does the program use aio_waitcomplete or aio_waitn?
+//! Which of this library's functions does the program import?
 //!
-//! Completions before the first call of these must be known to it; a program
-//! that never calls them should pay nothing. So at the first AIO call the
-//! loaded objects are asked whether one of them imports these names.
+//! Asked when the library is loaded (does the program use AIO at all?) and at
+//! the first AIO call (does it collect completions?).
 //!
 //! What must hold: async-signal-safe: only the memory of the dynamic linker's
 //! list is read, whose objects stay while they are loaded. (dl_iterate_phdr
 //! takes a lock that a handler's thread may hold.) When in doubt the answer
-//! is yes, which costs time only. Who finds the functions by dlsym() is not
-//! seen; the first call then begins the collection.
+//! is yes, which costs time only. Who finds a function by dlsym() is not
+//! seen.
 
 use std::ffi::{CStr, c_char};
 
-const NAMES: [&CStr; 2] = [c"aio_waitcomplete", c"aio_waitn"];
+/// The functions that submit a request.
+const SUBMITTING: [&CStr; 10] = [
+    c"aio_read",
+    c"aio_read64",
+    c"aio_write",
+    c"aio_write64",
+    c"aio_fsync",
+    c"aio_fsync64",
+    c"lio_listio",
+    c"lio_listio64",
+    c"aio_readv",
+    c"aio_writev",
+];
+
+/// The functions that collect completions of any request.
+const COLLECTING: [&CStr; 2] = [c"aio_waitcomplete", c"aio_waitn"];
+
+/// Does a loaded object import a function that submits requests?
+pub fn submitting() -> bool {
+    any(&SUBMITTING)
+}
+
+/// Does one import aio_waitcomplete or aio_waitn?
+pub fn collecting() -> bool {
+    any(&COLLECTING)
+}
 
 // <link.h>, <elf.h>
 #[repr(C)]
@@ -59,14 +83,13 @@ const TABLES: [i64; 8] = [
 const CONSISTENT: i32 = 0;
 const SHN_UNDEF: u16 = 0;
 
-/// Does a loaded object import one of the names?
-pub fn present() -> bool {
+fn any(names: &[&CStr]) -> bool {
     let Some(main) = Main::find() else {
         return true;
     };
     // Linked in statically: the program has taken what it uses, and imports
     // nothing.
-    if main.contains(present as *const () as usize) {
+    if main.contains(any as *const () as usize) {
         return true;
     }
     let Some(debug) = main.debug() else {
@@ -81,7 +104,7 @@ pub fn present() -> bool {
     // SAFETY: the list of loaded objects; see the head of this file.
     while let Some(object) = unsafe { map.as_ref() } {
         // SAFETY: a loaded object.
-        if unsafe { imports(object) } {
+        if unsafe { imports(object, names) } {
             return true;
         }
         map = object.next;
@@ -162,7 +185,7 @@ unsafe fn find(mut dynamic: *const Entry, tag: i64) -> Option<usize> {
 
 /// # Safety
 /// `object` is loaded.
-unsafe fn imports(object: &LinkMap) -> bool {
+unsafe fn imports(object: &LinkMap, names: &[&CStr]) -> bool {
     // The dynamic linker has made addresses of most objects' values; those
     // of the kernel's own object it could not write to.
     // SAFETY: a loaded object's dynamic section.
@@ -204,12 +227,14 @@ unsafe fn imports(object: &LinkMap) -> bool {
     (0..count).any(|index| {
         // SAFETY: between the symbols' begin and the next table; the name is
         // looked at only if it lies in the table of strings, which ends with
-        // a zero.
+        // a zero. Few names get past their first bytes.
         unsafe {
             let symbol = &*symbols.add(index);
-            symbol.st_shndx == SHN_UNDEF && (1..length).contains(&(symbol.st_name as usize)) && {
-                let name = CStr::from_ptr(strings.add(symbol.st_name as usize));
-                name.to_bytes().starts_with(b"aio_wait") && NAMES.contains(&name)
+            let at = symbol.st_name as usize;
+            symbol.st_shndx == SHN_UNDEF && at != 0 && at + 4 <= length && {
+                let name = strings.add(at);
+                matches!(&name.cast::<[u8; 4]>().read(), b"aio_" | b"lio_")
+                    && names.contains(&CStr::from_ptr(name))
             }
         }
     })
@@ -220,6 +245,6 @@ mod tests {
     /// The test program has the code in itself: as if linked statically.
     #[test]
     fn what_is_linked_in_counts_as_used() {
-        assert!(super::present());
+        assert!(super::submitting() && super::collecting());
     }
 }
