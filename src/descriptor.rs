@@ -148,7 +148,7 @@ fn on_file_system(fildes: c_int, device: u64, flags: c_int) -> Class {
         if libc::fstatfs(fildes, statfs.as_mut_ptr()) != 0 {
             return Class::Foreign;
         }
-        statfs.assume_init().f_type as i64
+        statfs.assume_init().f_type
     };
     match magic {
         TMPFS | RAMFS => Class::Memory,

@@ -1,8 +1,9 @@
 //! `lio_listio`: many requests handed over as one chain.
 //!
-//! Who comes in: one call with its list. What must hold: the whole list is
-//! one push, so the engine takes it over in one go, and a list that notifies
-//! as a whole stays together; an element that is refused stops no other.
+//! Who comes in: one call with its list. What must hold: all that the inline
+//! lane does not serve on the way is one push, so the engine takes it over in
+//! one go, and a list that notifies as a whole stays together; an element
+//! that is refused stops no other.
 
 use std::ffi::c_int;
 
@@ -79,7 +80,10 @@ pub unsafe fn submit(
         }
         // SAFETY: as above.
         match unsafe { element(runtime, cb, opcode) } {
-            Ok(claimed) => {
+            Ok(mut claimed) => {
+                if claimed.try_inline(runtime) {
+                    continue;
+                }
                 // SAFETY: both are claimed by us and not handed over.
                 unsafe { chain.add(runtime, claimed, notice.is_some(), event) }
             }
@@ -139,11 +143,10 @@ impl Chain {
     unsafe fn add(
         &mut self,
         runtime: &'static Runtime,
-        mut claimed: Claimed,
+        claimed: Claimed,
         notifies: bool,
         event: *const libc::sigevent,
     ) {
-        claimed.look_up(runtime);
         let cb = claimed.cb;
         claimed.prepare(
             runtime,

@@ -92,14 +92,8 @@ pub unsafe fn claim(runtime: &'static Runtime, cb: Aiocb, kind: Kind) -> Result<
 }
 
 impl Claimed {
-    /// Looks up which file it is for, as far as is known.
-    pub fn look_up(&mut self, runtime: &'static Runtime) {
-        if let Some(hint) = runtime.hints.get(self.members.fildes) {
-            self.file_slot = hint.file_slot;
-        }
-    }
-
-    /// Serves it at once if it is in memory. True: it is complete.
+    /// Serves it at once if it is in memory, and notes which file it is for,
+    /// as far as is known. True: it is complete.
     pub fn try_inline(&mut self, runtime: &'static Runtime) -> bool {
         let Some(hint) = runtime.hints.get(self.members.fildes) else {
             return false;
