@@ -68,6 +68,18 @@ try "uninstall leaves only others'" 0 "^$prefix/lib/libother.so$" find "$dest" !
 try "uninstall leaves no directory of ours" 0 '^$' find "$dest" -name '*aio_shim*'
 try "uninstall again" 0 '^$' sh -c "make -s -f mk/install.mk uninstall LIB='$LIB' DESTDIR='$dest'"
 
+# Directories: those that were made go, those that were there stay, also after
+# an installation over another, and with nothing else there nothing is left.
+mkdir -p "$scratch/four/usr/local/lib"
+for round in 1 2; do
+	try "install beside an old directory, $round" 0 '^$' sh -c "make -s -f mk/install.mk install LIB='$LIB' DESTDIR='$scratch/four'"
+done
+try "uninstall, directories" 0 '^$' sh -c "make -s -f mk/install.mk uninstall LIB='$LIB' DESTDIR='$scratch/four'"
+try "uninstall leaves the old directory" 0 "^$scratch/four/usr/local/lib$" sh -c "find '$scratch/four' -mindepth 3"
+try "install, nothing there" 0 '^$' sh -c "make -s -f mk/install.mk install LIB='$LIB' DESTDIR='$scratch/five' PREFIX=/p"
+try "uninstall, nothing left" 0 '^1$' sh -c "make -s -f mk/install.mk uninstall LIB='$LIB' DESTDIR='$scratch/five' PREFIX=/p
+	find '$scratch/five' | wc -l"
+
 # Other directories.
 try "PREFIX, LIBDIR" 0 '^$' sh -c "make -s -f mk/install.mk install LIB='$LIB' DESTDIR='$scratch/two' PREFIX=/opt/aio LIBDIR=/opt/aio/lib64"
 try "PREFIX, LIBDIR: found" 0 '^libdir=/opt/aio/lib64$' cat "$scratch/two/opt/aio/lib64/pkgconfig/aio_shim.pc"
