@@ -91,7 +91,7 @@ impl Engine {
             self.batch
                 .complete(runtime, request.cb, Err(libc::ECANCELED), Lane::Engine)
         };
-        self.depart(runtime, handle, request);
+        self.depart(handle, request);
         AIO_CANCELED
     }
 

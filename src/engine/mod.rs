@@ -182,20 +182,20 @@ impl Engine {
         // SAFETY: in progress and ours: its handle is live and it is with
         // no worker; `retire` frees the handle.
         unsafe { self.batch.complete(runtime, cb, outcome, lane) };
-        self.retire(runtime, handle, outcome.err());
+        self.retire(handle, outcome.err());
     }
 
     /// Frees the handle of a request whose result is published.
-    fn retire(&mut self, runtime: &'static Runtime, handle: Handle, failed: Option<c_int>) {
+    fn retire(&mut self, handle: Handle, failed: Option<c_int>) {
         // A cancelled write has not failed: an fsync behind it has nothing to
         // report.
         let failed = failed.filter(|&error| error != libc::ECANCELED);
         let request = self.scheduler.finish(handle, failed);
-        self.depart(runtime, handle, request);
+        self.depart(handle, request);
     }
 
     /// What remains to be done after a request has left the scheduler.
-    fn depart(&mut self, runtime: &'static Runtime, handle: Handle, request: Request) {
+    fn depart(&mut self, handle: Handle, request: Request) {
         if request.group != NONE {
             self.leave_group(request.group);
         }
@@ -205,7 +205,6 @@ impl Engine {
         if request.closing {
             self.closing_moves_on(handle);
         }
-        let _ = runtime;
     }
 
     fn take_done(&mut self, runtime: &'static Runtime) -> bool {
@@ -216,7 +215,7 @@ impl Engine {
         runtime.pool.take_done(&mut done);
         for done in done.drain(..) {
             self.pooled -= 1;
-            self.retire(runtime, done.handle, done.failed);
+            self.retire(done.handle, done.failed);
         }
         done.shrink_to(64);
         self.done = done;
