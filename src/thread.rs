@@ -1,4 +1,4 @@
-//! Threads of the library: small, with the program's signals blocked.
+//! Threads of the library: detached, with the program's signals blocked.
 //!
 //! What must hold: no signal of the application is ever taken by them. The C
 //! library's own two signals stay open: setuid() waits until every thread has
@@ -14,6 +14,9 @@ use crate::sys;
 /// Enough for the deepest call chain of the library, several times over.
 const STACK: usize = 256 * 1024;
 
+/// What a thread runs. pthread_exit may unwind through it: it has nothing to
+/// drop while it calls into the program. (Not "C-unwind", which makes Rust put
+/// an abort on unwinding into its callers.)
 pub type Body = extern "C" fn(*mut c_void) -> *mut c_void;
 
 /// Starts a detached thread that runs `body` with the runtime as argument.
@@ -23,7 +26,7 @@ pub fn spawn(body: Body, runtime: &'static Runtime) -> bool {
 }
 
 /// Names the calling thread (15 characters) as tools show it.
-pub fn name(name: &'static CStr) {
+pub fn name(name: &CStr) {
     // SAFETY: a C string; the kernel copies it.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
@@ -41,7 +44,7 @@ pub fn name(name: &'static CStr) {
 pub fn prepare() {
     let _errno = sys::KeepErrno::new();
     let before = sys::set_signal_mask(sys::SignalMask::THREADS);
-    for stack in [Some(STACK), None] {
+    for stack in [Stack::Small, Stack::Default] {
         let Ok(thread) = start(gettid, ptr::null_mut(), stack, Ending::Joined) else {
             break;
         };
@@ -70,6 +73,19 @@ extern "C" fn gettid(_: *mut c_void) -> *mut c_void {
     ptr::without_provenance_mut(number as usize)
 }
 
+/// The stack, and what else a thread is made with.
+#[derive(Clone, Copy)]
+pub enum Stack<'a> {
+    /// Enough for what this library does itself: a program may have all its
+    /// memory locked (mlockall). The default where that is too little for the
+    /// program's static thread-local storage.
+    Small,
+    /// The program's default: enough for any callback.
+    Default,
+    /// These attributes, which say detached.
+    Given(&'a libc::pthread_attr_t),
+}
+
 /// What becomes of a thread that ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
@@ -79,46 +95,51 @@ enum Ending {
 }
 
 fn create(body: Body, argument: *mut c_void) -> bool {
-    let _errno = sys::KeepErrno::new();
-    let before = sys::set_signal_mask(sys::SignalMask::THREADS);
-    let mut made = start(body, argument, Some(STACK), Ending::Detached);
-    // Our small stack first; a program with a large amount of static
-    // thread-local storage needs more, then its default.
-    if made == Err(libc::EINVAL) {
-        made = start(body, argument, None, Ending::Detached);
-    }
-    sys::set_signal_mask(before);
-    made.is_ok()
+    detached(body, argument, Stack::Small).is_ok()
 }
 
-/// pthread_create with a stack of this size, or the program's default.
+/// Starts a detached thread with the program's signals blocked. Err: the
+/// errno of pthread_create.
+pub fn detached(body: Body, argument: *mut c_void, stack: Stack<'_>) -> Result<(), c_int> {
+    let _errno = sys::KeepErrno::new();
+    let before = sys::set_signal_mask(sys::SignalMask::THREADS);
+    let mut made = start(body, argument, stack, Ending::Detached);
+    if made == Err(libc::EINVAL) && matches!(stack, Stack::Small) {
+        made = start(body, argument, Stack::Default, Ending::Detached);
+    }
+    sys::set_signal_mask(before);
+    made.map(drop)
+}
+
 fn start(
     body: Body,
     argument: *mut c_void,
-    stack: Option<usize>,
+    stack: Stack<'_>,
     ending: Ending,
 ) -> Result<libc::pthread_t, c_int> {
     let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
-    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let mut own = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: the attribute object is initialised, used and destroyed here;
-    // `body` and `argument` live as long as the process; `thread` is read
-    // only if there is one.
+    // `body` takes `argument` as the caller promises; `thread` is read only
+    // if there is one.
     unsafe {
-        match libc::pthread_attr_init(attributes.as_mut_ptr()) {
+        match libc::pthread_attr_init(own.as_mut_ptr()) {
             0 => {}
             error => return Err(error),
         }
         if ending == Ending::Detached {
-            libc::pthread_attr_setdetachstate(
-                attributes.as_mut_ptr(),
-                libc::PTHREAD_CREATE_DETACHED,
-            );
+            libc::pthread_attr_setdetachstate(own.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
         }
-        if let Some(stack) = stack {
-            libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack);
-        }
-        let error = libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), body, argument);
-        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        let attributes = match stack {
+            Stack::Given(given) => given as *const _,
+            Stack::Default => own.as_ptr(),
+            Stack::Small => {
+                libc::pthread_attr_setstacksize(own.as_mut_ptr(), STACK);
+                own.as_ptr()
+            }
+        };
+        let error = libc::pthread_create(thread.as_mut_ptr(), attributes, body, argument);
+        libc::pthread_attr_destroy(own.as_mut_ptr());
         match error {
             0 => Ok(thread.assume_init()),
             error => Err(error),

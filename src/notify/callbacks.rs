@@ -25,9 +25,10 @@ use super::Notifier;
 use super::lanes::{LaneId, State};
 use super::notice::Notice;
 use super::pace::{Hold, Pace};
-use super::threads::{self, Attributes};
+use super::threads;
 use crate::sync::MutexGuard;
 use crate::sys;
+use crate::thread::{self, Stack};
 
 /// How long the front callback waits before the crew grows.
 const TICK_NS: u64 = 1_000_000;
@@ -162,7 +163,7 @@ impl Notifier {
                 return true;
             }
             state.crew.starting += 1;
-            let made = threads::spawn(crew_main, self.address(), Attributes::Default);
+            let made = thread::detached(crew_main, self.address(), Stack::Default);
             match made {
                 Ok(()) => self.muster.joined(),
                 Err(_) => state.crew.starting -= 1,
@@ -205,7 +206,7 @@ impl Notifier {
 
     /// Makes a thread of the crew that is already counted as starting.
     fn grow(&'static self) -> Result<(), i32> {
-        threads::spawn(crew_main, self.address(), Attributes::Default)?;
+        thread::detached(crew_main, self.address(), Stack::Default)?;
         self.muster.joined();
         Ok(())
     }
@@ -301,7 +302,7 @@ thread_local! {
 /// A thread of the crew. pthread_exit in a callback unwinds through it, so
 /// nothing here has anything to drop while one runs.
 extern "C" fn crew_main(notifier: *mut c_void) -> *mut c_void {
-    threads::name(c"aio-shim-call");
+    thread::name(c"aio-shim-call");
     // SAFETY: `spawn` was given `self.address()` of a `&'static Notifier`.
     let notifier: &'static Notifier = unsafe { &*notifier.cast::<Notifier>() };
     threads::at_thread_exit(crew_exit, notifier.address());

@@ -55,13 +55,13 @@ pub use tally::{Counters, KINDS, KindCounters};
 use crate::config::OverflowSignal;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use crate::sys;
+use crate::thread::{self, Stack};
 use backlog::{Backlog, World};
 use fifo::Waiting;
 use lanes::{Claim, Done};
 use muster::Muster;
 use notice::Form;
 use pace::Hold;
-use threads::Attributes;
 use turn::Turns;
 
 /// What the options say about notification.
@@ -298,7 +298,7 @@ impl World for &'static Notifier {
     }
 
     fn start_notifier(&self) -> bool {
-        threads::spawn(notifier_main, self.address(), Attributes::Small).is_ok()
+        thread::detached(notifier_main, self.address(), Stack::Small).is_ok()
     }
 
     fn callback_threads(&self) -> u32 {
@@ -329,7 +329,7 @@ impl World for &'static Notifier {
 
 /// The notifier's thread.
 extern "C" fn notifier_main(notifier: *mut c_void) -> *mut c_void {
-    threads::name(c"aio-shim-notify");
+    thread::name(c"aio-shim-notify");
     threads::sleep_exactly();
     // SAFETY: `spawn` was given `self.address()` of a `&'static Notifier`.
     let notifier: &'static Notifier = unsafe { &*notifier.cast::<Notifier>() };

@@ -52,7 +52,7 @@ pub struct Notice {
     /// Function address or thread number; see [`Form`].
     pub(super) target: usize,
     /// The caller's thread attributes; once posted, the notifier's own copy
-    /// (see `threads::OwnThread`). Null: none.
+    /// (see `own_thread`). Null: none.
     pub(super) attributes: *mut c_void,
     /// Signal number, or the descriptor of the eventfd.
     pub(super) signo: c_int,

@@ -13,7 +13,8 @@ use libc::{cpu_set_t, pthread_attr_t, sched_param};
 
 use super::Notifier;
 use super::notice::Notice;
-use super::threads::{self, Attributes};
+use super::threads;
+use crate::thread::{self, Stack};
 
 unsafe extern "C" {
     fn pthread_attr_getstack(
@@ -145,11 +146,11 @@ impl Notifier {
         };
         // SAFETY: the copy lives until `free_attributes` below.
         let attributes = unsafe { &*notice.attributes.cast::<Copied>() };
-        let mut made = threads::spawn(own_main, call.cast(), Attributes::Given(attributes));
+        let mut made = thread::detached(own_main, call.cast(), Stack::Given(attributes));
         if matches!(made, Err(errno) if errno != libc::EAGAIN && errno != libc::ENOMEM) {
             // Attributes that no thread can have (EINVAL, EPERM) will not
             // get better: the callback is worth more than they are.
-            made = threads::spawn(own_main, call.cast(), Attributes::Default);
+            made = thread::detached(own_main, call.cast(), Stack::Default);
         }
         match made {
             Ok(()) => free_attributes(notice),
@@ -161,7 +162,7 @@ impl Notifier {
 }
 
 extern "C" fn own_main(call: *mut c_void) -> *mut c_void {
-    threads::name(c"aio-shim-call");
+    thread::name(c"aio-shim-call");
     let call: *mut Call = call.cast();
     // SAFETY: written by `start_own_thread`, and this thread's alone.
     unsafe {

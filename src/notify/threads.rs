@@ -1,30 +1,15 @@
-//! Making threads: the notifier's, the crew's, and those with attributes of
-//! the program's own.
+//! What a thread of the notifier does to itself, and how it calls a
+//! notification function. (`crate::thread` makes it.)
 //!
-//! What must hold: a thread begins with every signal of the program blocked
-//! (but SIGSYS, which answers its own system calls), detached; the maker's mask and errno are as before.
+//! What must hold: the function is called as in a new thread, whatever the
+//! one before it did; between two calls every signal of the program is
+//! blocked, and the thread cannot be cancelled.
 
-use std::ffi::{CStr, c_int, c_void};
-use std::mem::MaybeUninit;
+use std::ffi::{c_int, c_void};
 
-use libc::{pthread_attr_t, pthread_t};
-
-use crate::sys::{self, KeepErrno, SignalMask};
-
-/// What a thread runs. pthread_exit may unwind through it: it has nothing to
-/// drop while a callback runs. (Not "C-unwind", which makes Rust put an
-/// abort on unwinding into its callers.)
-pub(super) type Main = extern "C" fn(*mut c_void) -> *mut c_void;
+use crate::sys::{self, SignalMask};
 
 unsafe extern "C" {
-    // As in libc, but for the ABI of the start function.
-    fn pthread_create(
-        thread: *mut pthread_t,
-        attributes: *const pthread_attr_t,
-        main: Main,
-        argument: *mut c_void,
-    ) -> c_int;
-
     fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
     fn pthread_setcanceltype(kind: c_int, before: *mut c_int) -> c_int;
 
@@ -44,63 +29,6 @@ const PTHREAD_CANCEL_DEFERRED: c_int = 0;
 /// Blocks every signal of the program in the calling thread.
 pub(super) fn block_signals() {
     sys::set_signal_mask(SignalMask::THREADS);
-}
-
-/// What a thread is made with.
-#[derive(Clone, Copy)]
-pub(super) enum Attributes<'a> {
-    /// The defaults of the program: a stack for any callback.
-    Default,
-    /// A small stack, for what this library does itself: a program may have
-    /// all its memory locked (mlockall).
-    Small,
-    /// These, which say detached.
-    Given(&'a pthread_attr_t),
-}
-
-/// Enough for the notifier, several times over.
-const SMALL_STACK: usize = 256 * 1024;
-
-/// Starts a detached thread with all signals blocked.
-pub(super) fn spawn(
-    main: Main,
-    argument: *mut c_void,
-    attributes: Attributes<'_>,
-) -> Result<(), c_int> {
-    let _errno = KeepErrno::new();
-    let mut own = MaybeUninit::<pthread_attr_t>::uninit();
-    let before = sys::set_signal_mask(SignalMask::THREADS);
-    let mut thread = MaybeUninit::<pthread_t>::uninit();
-    // SAFETY: `own` is initialised before use and destroyed once; the mask
-    // that is restored is the one that was read; `main` takes `argument` as
-    // the caller of `spawn` promises.
-    unsafe {
-        libc::pthread_attr_init(own.as_mut_ptr());
-        libc::pthread_attr_setdetachstate(own.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
-        let used = match attributes {
-            Attributes::Given(given) => given as *const _,
-            Attributes::Default => own.as_ptr(),
-            Attributes::Small => {
-                libc::pthread_attr_setstacksize(own.as_mut_ptr(), SMALL_STACK);
-                own.as_ptr()
-            }
-        };
-        let errno = pthread_create(thread.as_mut_ptr(), used, main, argument);
-        libc::pthread_attr_destroy(own.as_mut_ptr());
-        sys::set_signal_mask(before);
-        match (errno, attributes) {
-            (0, _) => Ok(()),
-            // Too small for the program's static thread-local storage.
-            (libc::EINVAL, Attributes::Small) => spawn(main, argument, Attributes::Default),
-            _ => Err(errno),
-        }
-    }
-}
-
-/// Names the calling thread.
-pub(super) fn name(name: &CStr) {
-    // SAFETY: PR_SET_NAME reads at most 16 bytes of a C string.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
 /// Lets sleeps of the calling thread end when they shall, not 50 µs later.
