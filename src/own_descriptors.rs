@@ -3,21 +3,117 @@
 //!
 //! Who comes in: lanes that need a descriptor (an eventfd or a visible ring
 //! on older kernels, the epoll set of the workers, pins of requests whose
-//! descriptor was closed). What must hold: no low number is taken; a program
-//! that closes everything does not hit them; a forked child closes those it
-//! inherited when it first uses AIO.
+//! descriptor was closed), and the close family. What must hold: no low
+//! number is taken; a program that closes everything through the close family
+//! does not hit them; a number the library gave back, or never had, is not
+//! closed. A child of fork inherits copies of no use: it may close and replace
+//! them, and what is left is closed when it first uses AIO.
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use crate::process::{self, Runtime};
 use crate::sys;
 
-const PLACES: usize = 256;
+/// Numbers from here on are refused: no kernel gives so many by default.
+const NUMBERS: usize = 1 << 20;
 
-/// Numbers held, each plus one; 0 is a free place. Outside the runtime, so
-/// that a forked child still knows what it inherited.
-static HELD: [AtomicI32; PLACES] = [const { AtomicI32::new(0) }; PLACES];
-static COUNT: AtomicU32 = AtomicU32::new(0);
+/// Which numbers are held, a bit each. Made at first need, and only in a
+/// process that has a runtime; outside of that, so that a forked child still
+/// knows what it inherited.
+struct Table {
+    bits: [AtomicU64; NUMBERS / 64],
+    /// One more than the largest number ever held.
+    end: AtomicU32,
+}
+
+static TABLE: AtomicPtr<Table> = AtomicPtr::new(null_mut());
+
+/// This process's own table, or one inherited from a parent.
+enum Which {
+    Own(&'static Table),
+    Inherited(&'static Table),
+}
+
+/// One load where there is none.
+fn table() -> Option<Which> {
+    let at = TABLE.load(Ordering::SeqCst);
+    // SAFETY: null, or a mapping that stays.
+    let table = unsafe { at.as_ref() }?;
+    Some(match Runtime::current() {
+        Some(_) => Which::Own(table),
+        None => Which::Inherited(table),
+    })
+}
+
+fn own() -> Option<&'static Table> {
+    match table()? {
+        Which::Own(table) => Some(table),
+        Which::Inherited(_) => None,
+    }
+}
+
+impl Table {
+    /// This process's table, made if there is none.
+    fn get() -> Result<&'static Table, c_int> {
+        if let Some(table) = own() {
+            return Ok(table);
+        }
+        let fresh = process::map(size_of::<Table>())
+            .ok_or(libc::ENOMEM)?
+            .cast::<Table>();
+        let at = match TABLE.compare_exchange(null_mut(), fresh, Ordering::SeqCst, Ordering::SeqCst)
+        {
+            Ok(_) => fresh,
+            Err(theirs) => {
+                // SAFETY: nobody saw `fresh`.
+                unsafe { libc::munmap(fresh.cast(), size_of::<Table>()) };
+                theirs
+            }
+        };
+        // SAFETY: zeroed memory is an empty table; never unmapped here.
+        Ok(unsafe { &*at })
+    }
+
+    fn place(&self, number: u32) -> Option<(&AtomicU64, u64)> {
+        let word = self.bits.get(number as usize / 64)?;
+        Some((word, 1 << (number % 64)))
+    }
+
+    fn add(&self, number: u32) -> Result<(), c_int> {
+        let (word, bit) = self.place(number).ok_or(libc::EMFILE)?;
+        self.end.fetch_max(number + 1, Ordering::SeqCst);
+        word.fetch_or(bit, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// True: it was held.
+    fn remove(&self, number: u32) -> bool {
+        self.place(number)
+            .is_some_and(|(word, bit)| word.fetch_and(!bit, Ordering::SeqCst) & bit != 0)
+    }
+
+    fn has(&self, number: u32) -> bool {
+        self.place(number)
+            .is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0)
+    }
+
+    /// The lowest number held in `first..=last`.
+    fn lowest_in(&self, first: u32, last: u32) -> Option<u32> {
+        let end = self.end.load(Ordering::SeqCst).min(last.saturating_add(1));
+        let mut at = first;
+        while at < end {
+            let word = self.bits[at as usize / 64].load(Ordering::SeqCst) >> (at % 64);
+            if word != 0 {
+                let found = at + word.trailing_zeros();
+                return (found < end).then_some(found);
+            }
+            at = (at | 63) + 1;
+        }
+        None
+    }
+}
 
 /// Where high numbers begin: above what `select` and habits of small
 /// programs reach, below what the limit forbids.
@@ -43,8 +139,7 @@ pub fn duplicate(fildes: c_int) -> Result<c_int, c_int> {
         // SAFETY: fcntl with an integer argument.
         let copy = unsafe { libc::fcntl(fildes, libc::F_DUPFD_CLOEXEC, least) };
         if copy >= 0 {
-            remember(copy);
-            return Ok(copy);
+            return remember(copy);
         }
         match sys::errno() {
             libc::EMFILE | libc::EINVAL if least > 3 => least /= 2,
@@ -53,6 +148,9 @@ pub fn duplicate(fildes: c_int) -> Result<c_int, c_int> {
         }
     }
 }
+
+/// How many numbers above the program's limits may be used.
+const ABOVE: u64 = 256;
 
 /// The program has used up its descriptors: makes one above its limit, which
 /// is raised for the moment of this call where that is allowed.
@@ -64,9 +162,16 @@ fn beyond_the_limit(fildes: c_int) -> Result<c_int, c_int> {
     // SAFETY: `limit` is valid for reading and writing; fcntl gets integers.
     unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        let raised = libc::rlimit {
-            rlim_cur: limit.rlim_cur + PLACES as u64,
-            rlim_max: limit.rlim_max.max(limit.rlim_cur + PLACES as u64),
+        let raised = if limit.rlim_cur < limit.rlim_max {
+            libc::rlimit {
+                rlim_cur: limit.rlim_max,
+                ..limit
+            }
+        } else {
+            libc::rlimit {
+                rlim_cur: limit.rlim_cur + ABOVE,
+                rlim_max: limit.rlim_cur + ABOVE,
+            }
         };
         if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) != 0 {
             return Err(libc::EMFILE);
@@ -76,8 +181,7 @@ fn beyond_the_limit(fildes: c_int) -> Result<c_int, c_int> {
         if copy < 0 {
             return Err(libc::EMFILE);
         }
-        remember(copy);
-        Ok(copy)
+        remember(copy)
     }
 }
 
@@ -111,69 +215,112 @@ pub fn reopen(fildes: c_int, flags: c_int) -> Result<c_int, c_int> {
     adopt(opened)
 }
 
-/// Closes one of ours.
+/// Closes one of ours. (Not one that the program closed and made anew, by
+/// system calls that nobody sees.)
 pub fn release(fildes: c_int) {
-    for place in &HELD {
-        if place
-            .compare_exchange(fildes + 1, 0, Ordering::SeqCst, Ordering::Relaxed)
-            .is_ok()
-        {
-            COUNT.fetch_sub(1, Ordering::SeqCst);
-            break;
-        }
+    if own().is_some_and(|table| table.remove(fildes as u32)) {
+        close(fildes as u32);
     }
-    // SAFETY: ours; nobody uses it any more.
-    unsafe { libc::syscall(libc::SYS_close, fildes) };
 }
 
-fn remember(fildes: c_int) {
-    for place in &HELD {
-        if place
-            .compare_exchange(0, fildes + 1, Ordering::SeqCst, Ordering::Relaxed)
-            .is_ok()
-        {
-            COUNT.fetch_add(1, Ordering::SeqCst);
-            return;
+fn close(number: u32) {
+    // SAFETY: ours; nobody uses it any more.
+    unsafe { libc::syscall(libc::SYS_close, number) };
+}
+
+/// Notes that a new descriptor is ours; without that it is closed again.
+fn remember(fildes: c_int) -> Result<c_int, c_int> {
+    match Table::get().and_then(|table| table.add(fildes as u32)) {
+        Ok(()) => Ok(fildes),
+        Err(error) => {
+            close(fildes as u32);
+            Err(error)
         }
     }
-    // More than the table holds: it is merely not hidden from the program.
 }
 
 /// Is this number one of ours?
 pub fn is_own(fildes: c_int) -> bool {
-    any()
-        && HELD
-            .iter()
-            .any(|place| place.load(Ordering::SeqCst) == fildes + 1)
-}
-
-/// Do we hold any at all? One load.
-pub fn any() -> bool {
-    COUNT.load(Ordering::SeqCst) != 0
+    own().is_some_and(|table| table.has(fildes as u32))
 }
 
 /// The lowest number of ours in `first..=last`.
 pub fn lowest_in(first: u32, last: u32) -> Option<u32> {
-    if !any() {
-        return None;
-    }
-    HELD.iter()
-        .map(|place| place.load(Ordering::SeqCst))
-        .filter(|&held| held > 0)
-        .map(|held| (held - 1) as u32)
-        .filter(|number| (first..=last).contains(number))
-        .min()
+    own()?.lowest_in(first, last)
 }
 
-/// Called when a process gets its runtime: what is in the table then was
-/// inherited from the parent and would only keep its files open.
-pub fn forget_parents() {
-    for place in &HELD {
-        let held = place.swap(0, Ordering::SeqCst);
-        if held > 0 {
-            COUNT.fetch_sub(1, Ordering::SeqCst);
-            // SAFETY: inherited copy of a descriptor of the parent's library.
-            unsafe { libc::syscall(libc::SYS_close, held - 1) };
+/// The program is about to close these numbers: what a child inherited among
+/// them is its own to close, and to use again.
+pub fn give_up(first: u32, last: u32) {
+    if let Some(Which::Inherited(table)) = table() {
+        let mut from = first;
+        while let Some(number) = table.lowest_in(from, last) {
+            table.remove(number);
+            from = number + 1;
         }
+    }
+}
+
+/// Called before a process gets its runtime: a table there is then was
+/// inherited, and what it still has would only keep the parent's files open.
+pub fn forget_parents() {
+    let at = TABLE.load(Ordering::SeqCst);
+    // The table first: one that is there while there is no runtime was made
+    // by no thread of this process.
+    if at.is_null() || Runtime::current().is_some() {
+        return;
+    }
+    if TABLE
+        .compare_exchange(at, null_mut(), Ordering::SeqCst, Ordering::SeqCst)
+        .is_err()
+    {
+        return;
+    }
+    // SAFETY: inherited, and taken out by this thread alone. Another thread
+    // may still look at it in the close family: it stays mapped.
+    let table = unsafe { &*at };
+    while let Some(number) = table.lowest_in(0, u32::MAX) {
+        if table.remove(number) {
+            close(number);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn empty() -> &'static Table {
+        let at = process::map(size_of::<Table>()).unwrap().cast::<Table>();
+        // SAFETY: zeroed memory is an empty table.
+        unsafe { &*at }
+    }
+
+    #[test]
+    fn many_numbers_are_found_in_order() {
+        let table = empty();
+        let numbers: Vec<u32> = (3000..4000).step_by(7).chain([63, 64, 127]).collect();
+        for &number in &numbers {
+            table.add(number).unwrap();
+        }
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        let mut from = 0;
+        for &number in &sorted {
+            assert_eq!(table.lowest_in(from, u32::MAX), Some(number));
+            assert!(table.has(number) && !table.has(number + 1) || number == 63);
+            from = number + 1;
+        }
+        assert_eq!(table.lowest_in(from, u32::MAX), None);
+        assert_eq!(table.lowest_in(65, 126), None);
+        assert_eq!(table.lowest_in(65, 127), Some(127));
+    }
+
+    #[test]
+    fn what_is_not_held_is_not_taken_away() {
+        let table = empty();
+        table.add(3000).unwrap();
+        assert!(!table.remove(3001) && table.remove(3000) && !table.remove(3000));
+        assert_eq!(table.add(NUMBERS as u32), Err(libc::EMFILE));
     }
 }

@@ -7,6 +7,7 @@
 //! (MADV_WIPEONFORK), which works for fork, `_Fork` and a raw clone alike,
 //! and not for vfork, which shares the memory. A runtime is never freed.
 
+use std::ffi::c_int;
 use std::ptr::{self, null_mut};
 
 use crate::abi::Aiocb;
@@ -29,6 +30,8 @@ use crate::wakeup::Wakeup;
 pub struct Runtime {
     /// No other process, and no garbage, knows it.
     secret: u64,
+    /// The process it belongs to. (A child of vfork shares the memory.)
+    pid: c_int,
     pub config: Config,
     pub intake: Intake,
     pub wakeup: Wakeup,
@@ -86,6 +89,7 @@ impl Runtime {
         let _errno = sys::KeepErrno::new();
         let config = config::get();
         let anchor = anchor(&config)?;
+        own_descriptors::forget_parents();
         let fresh = map(size_of::<Runtime>())?.cast::<Runtime>();
         let Some(stats) = Stats::new(&config) else {
             // SAFETY: `fresh` was seen by nobody.
@@ -98,6 +102,7 @@ impl Runtime {
         // that no large value passes through a small stack.
         unsafe {
             (&raw mut (*fresh).secret).write(sys::random());
+            (&raw mut (*fresh).pid).write(libc::getpid());
             (&raw mut (*fresh).config).write(config);
             (&raw mut (*fresh).stats).write(stats);
             (&raw mut (*fresh).intake).write(Intake::new());
@@ -126,7 +131,6 @@ impl Runtime {
             Ok(_) => {
                 // SAFETY: published above, never freed.
                 let runtime = unsafe { &*fresh };
-                own_descriptors::forget_parents();
                 config::complain();
                 runtime.collector.prepare();
                 runtime.stats.begin(runtime);
@@ -148,6 +152,12 @@ impl Runtime {
     pub fn stamp(&self, cb: Aiocb) -> u64 {
         let mixed = (cb.to_word() ^ self.secret).wrapping_mul(0xff51_afd7_ed55_8ccd);
         mixed ^ (mixed >> 32) ^ self.secret.rotate_left(17)
+    }
+
+    /// Is this a child of vfork, in its parent's memory?
+    pub fn is_borrowed(&self) -> bool {
+        // SAFETY: getpid has no preconditions.
+        self.pid != unsafe { libc::getpid() }
     }
 
     /// May requests be served in the calling thread? With a demanded ring,
@@ -212,7 +222,7 @@ extern "C" fn forget_runtime() {
 }
 
 /// Fresh zeroed memory that no allocator knows.
-fn map(length: usize) -> Option<*mut u8> {
+pub fn map(length: usize) -> Option<*mut u8> {
     // SAFETY: an anonymous mapping at an address of the kernel's choice.
     let at = unsafe {
         libc::mmap(

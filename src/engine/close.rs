@@ -3,9 +3,10 @@
 //!
 //! Who comes in: the message of a thread inside close, dup2, dup3,
 //! close_range or closefrom. What must hold when it is answered: no request
-//! will ever use the number again. What is in the ring holds the file itself;
-//! what waits gets a duplicate of the descriptor (a pin); a worker that has
-//! begun with the number is waited for.
+//! will ever use the number again. All that waits gets a duplicate of the
+//! descriptor (a pin), what is in the ring too: the kernel holds its file, but
+//! may refuse it, and then a worker tries. A worker that has begun with the
+//! number is waited for.
 
 use std::ffi::c_int;
 
@@ -68,12 +69,12 @@ impl Engine {
         let mut pin = None;
         for handle in handles {
             let request = self.scheduler.payload(handle);
-            if request.pin != NO_PIN || request.place == Place::Ring {
-                // Already has a number of its own, or the file itself.
+            if request.pin != NO_PIN {
+                // Already has a number of its own.
                 continue;
             }
             let in_pool = request.place == Place::Pool;
-            if in_pool && !self.is_queued_in_pool(runtime, handle) {
+            if in_pool && !runtime.pool.is_queued(handle) {
                 jobs.push(handle);
                 continue;
             }
@@ -102,20 +103,24 @@ impl Engine {
         self.scheduler.detach(fildes);
     }
 
-    fn is_queued_in_pool(&self, runtime: &Runtime, handle: Handle) -> bool {
-        runtime.pool.is_queued(handle)
-    }
-
     /// The pin of a number, made at first need.
     fn pin(&mut self, fildes: c_int, pin: &mut Option<u32>) -> Option<u32> {
         if pin.is_none() {
             let copy = own_descriptors::duplicate(fildes).ok()?;
-            *pin = Some(self.pins.insert(Pin {
-                fildes: copy,
-                users: 0,
-            }));
+            *pin = Some(self.keep(copy)?);
         }
         *pin
+    }
+
+    /// Makes a pin of a descriptor of ours. None: there are too many.
+    fn keep(&mut self, fildes: c_int) -> Option<u32> {
+        let number = self.pins.insert(Pin { fildes, users: 0 });
+        if number >= u32::from(NO_PIN) {
+            self.pins.remove(number);
+            own_descriptors::release(fildes);
+            return None;
+        }
+        Some(number)
     }
 
     fn use_pin(&mut self, handle: Handle, number: u32) {
@@ -154,10 +159,9 @@ impl Engine {
         let Ok(twin) = own_descriptors::reopen(request.fildes, way | libc::O_NONBLOCK) else {
             return false;
         };
-        let number = self.pins.insert(Pin {
-            fildes: twin,
-            users: 0,
-        });
+        let Some(number) = self.keep(twin) else {
+            return false;
+        };
         self.use_pin(handle, number);
         self.scheduler.payload_mut(handle).twin = true;
         true

@@ -58,10 +58,13 @@ pub(crate) fn resolve() {
 /// Lets the engine take over, or pin, what is outstanding for these numbers.
 fn let_go(first: c_int, last: c_int) {
     let Some(runtime) = Runtime::current() else {
+        // A child of fork that has not used AIO.
+        own_descriptors::give_up(first as u32, last as u32);
         return;
     };
     runtime.hints.forget_range(first, last);
-    if runtime.load.of_range(first, last) {
+    // A child of vfork closes its own copies.
+    if runtime.load.of_range(first, last) && !runtime.is_borrowed() {
         // Err: no engine, so nothing is queued.
         let _ = message::ask(runtime, Question::Close { first, last });
         // The engine may have learnt it anew meanwhile.
@@ -97,7 +100,7 @@ pub unsafe extern "C" fn close(fd: c_int) -> c_int {
 /// dup2(2); requests queued for `newfd` complete as if it had stayed open.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup2(oldfd: c_int, newfd: c_int) -> c_int {
-    if let Some(error) = before_replacing(oldfd, newfd) {
+    if let Some(error) = before_replacing(oldfd, newfd, 0) {
         sys::set_errno(error);
         return -1;
     }
@@ -124,7 +127,7 @@ pub unsafe extern "C" fn dup2(oldfd: c_int, newfd: c_int) -> c_int {
 /// dup3(2); as dup2().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup3(oldfd: c_int, newfd: c_int, flags: c_int) -> c_int {
-    if let Some(error) = before_replacing(oldfd, newfd) {
+    if let Some(error) = before_replacing(oldfd, newfd, flags) {
         sys::set_errno(error);
         return -1;
     }
@@ -141,8 +144,8 @@ pub unsafe extern "C" fn dup3(oldfd: c_int, newfd: c_int, flags: c_int) -> c_int
 }
 
 /// `newfd` is about to be replaced. Some(error): it may not be.
-fn before_replacing(oldfd: c_int, newfd: c_int) -> Option<c_int> {
-    if oldfd == newfd || newfd < 0 {
+fn before_replacing(oldfd: c_int, newfd: c_int, flags: c_int) -> Option<c_int> {
+    if oldfd == newfd || newfd < 0 || flags & !libc::O_CLOEXEC != 0 {
         return None;
     }
     if own_descriptors::is_own(oldfd) {
@@ -152,7 +155,10 @@ fn before_replacing(oldfd: c_int, newfd: c_int) -> Option<c_int> {
         // The one number a program cannot have while we use it.
         return Some(libc::EBUSY);
     }
-    let runtime = Runtime::current()?;
+    let Some(runtime) = Runtime::current() else {
+        let_go(newfd, newfd);
+        return None;
+    };
     runtime.hints.forget(newfd);
     if runtime.load.of_descriptor(newfd) {
         let _errno = sys::KeepErrno::new();
