@@ -1,6 +1,7 @@
 /* process_signals.c - the application's threads notice nothing: no EINTR, no short count, no changed mask or errno; and
  * its signals are taken by its own threads. SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "exercise.h"
+#include <setjmp.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/sem.h>
@@ -316,4 +317,48 @@ CASE(45, stop_and_continue_lose_nothing, GLIBC_OK, 60)
     while (waitpid(child, &status, WNOHANG) == 0)
         CHECK_EQ(exercise(&kit, EXERCISE_PLAIN), 0);
     *over = 1;
+}
+
+/* ---- a handler that jumps out of a wait ------------------------------------------------------------------------------ */
+
+static sigjmp_buf out;
+static void jump(int signo, siginfo_t *info, void *context)
+{
+    (void)signo, (void)info, (void)context;
+    siglongjmp(out, 1);
+}
+/* aio_suspend is async-signal-safe, so this is allowed; and the thread's end finds nothing of the frame that is gone. */
+static void *jump_and_exit(void *argument)
+{
+    struct ends ends = open_stream(PIPE);
+    static char data[8];
+    struct aiocb waiting = request(ends.reader, data, 8, 0);
+    const struct aiocb *list[] = {&waiting};
+    CHECK_EQ(aio_read(&waiting), 0);
+    for (volatile int i = 0; i < 3; i++)
+        if (!sigsetjmp(out, 1)) {
+            atomic_store((atomic_int *)argument, i + 1);
+            aio_suspend(list, 1, NULL);
+            CHECK(0, "aio_suspend came back");
+        }
+    volatile char deep[8192]; /* over what was the frame */
+    memset((char *)deep, 0x5a, sizeof deep);
+    feed(ends.writer, 8, 0, 1);
+    CHECK_DONE(&waiting, 8);
+    pthread_exit((void *)(intptr_t)7);
+}
+CASE(20, a_handler_may_jump_out_of_suspend, GLIBC_OK | NO_VALGRIND, 20)
+{
+    atomic_int round = 0;
+    void *result;
+    pthread_t thread;
+    on_signal(SIGUSR1, jump, 0);
+    SETUP(pthread_create(&thread, NULL, jump_and_exit, &round) == 0);
+    for (int i = 1; i <= 3; i++) {
+        WAIT_FOR(round == i);
+        settle();
+        SETUP(pthread_kill(thread, SIGUSR1) == 0);
+    }
+    SETUP(pthread_join(thread, &result) == 0);
+    CHECK_EQ((intptr_t)result, 7);
 }

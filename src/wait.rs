@@ -9,7 +9,9 @@
 //! no third case. A slot shared by two threads, or a mark left behind by a
 //! waiter that went away, costs a wake for nothing and never a lost one.
 //! Nobody allocates, nobody locks, and no waiter is on any list: a frame
-//! that a signal or a cancellation tears down leaves nothing dangling.
+//! that is torn down by a cancellation, or by a handler that jumps out of it,
+//! leaves nothing dangling. It leaves its slot's count of sleepers raised,
+//! which costs later completions of that slot a wake for nothing.
 
 use std::ffi::c_int;
 
@@ -159,8 +161,13 @@ impl Deadline {
 // cancelled thread unwinds through its caller. The frames above have nothing
 // to drop, and unwind tables lead through them.
 unsafe extern "C" {
-    /// src/c/cancellable.c: a cancellation point.
+    // src/c/cancellable.c: cancellation points.
     fn aio_shim_cancellable_wait(
+        word: *mut u32,
+        expected: u32,
+        until: *const libc::timespec,
+    ) -> c_int;
+    fn aio_shim_cancellable_turn(
         word: *mut u32,
         expected: u32,
         until: *const libc::timespec,
@@ -170,12 +177,12 @@ unsafe extern "C" {
 
 /// Sleeps while `*word == expected`, at most until `deadline`: 0 or an errno.
 /// Lowers `*waiters`, also when the thread is cancelled meanwhile; another
-/// sleeper is then woken in its place.
+/// sleeper is then woken in its place. (A handler must not jump out of it.)
 ///
 /// # Safety
 /// Both words outlive the call. A cancelled thread unwinds through the
 /// caller's frames: nothing may be pending there.
-pub unsafe fn cancellable_wait(
+pub unsafe fn cancellable_turn(
     word: *mut u32,
     expected: u32,
     deadline: Option<&Deadline>,
@@ -183,7 +190,7 @@ pub unsafe fn cancellable_wait(
 ) -> c_int {
     let until = deadline.map_or(std::ptr::null(), |deadline| &raw const deadline.0);
     // SAFETY: by contract.
-    unsafe { aio_shim_cancellable_wait(word, expected, until, waiters) }
+    unsafe { aio_shim_cancellable_turn(word, expected, until, waiters) }
 }
 
 /// What one look at a list found.
@@ -287,15 +294,12 @@ pub unsafe fn wait_any(
         marked = Some(seen.entries);
         let answer = if cancellable {
             // SAFETY: the slot is static; `until` is null or points into this
-            // frame. The callee lowers `sleepers`.
-            unsafe {
-                aio_shim_cancellable_wait(slot.word.as_ptr(), sample, until, slot.sleepers.as_ptr())
-            }
+            // frame.
+            unsafe { aio_shim_cancellable_wait(slot.word.as_ptr(), sample, until) }
         } else {
-            let answer = sys::futex_wait_until(&slot.word, sample, until);
-            slot.sleepers.fetch_sub(1, Ordering::SeqCst);
-            answer
+            sys::futex_wait_until(&slot.word, sample, until)
         };
+        slot.sleepers.fetch_sub(1, Ordering::SeqCst);
         match answer {
             libc::EINTR => return Err(libc::EINTR),
             libc::ETIMEDOUT => {

@@ -351,7 +351,7 @@ impl Bell {
     unsafe fn sleep(&self, sample: u32, deadline: Option<&Deadline>) -> c_int {
         // SAFETY: by contract.
         unsafe {
-            wait::cancellable_wait(self.word.as_ptr(), sample, deadline, self.sleepers.as_ptr())
+            wait::cancellable_turn(self.word.as_ptr(), sample, deadline, self.sleepers.as_ptr())
         }
     }
 }
