@@ -63,6 +63,13 @@ pub(super) unsafe extern "C" fn call(function: usize, value: usize) {
             sival_ptr: value as *mut c_void,
         });
         block_signals();
+        // The memory of an alternate stack may go with the function.
+        let none = libc::stack_t {
+            ss_sp: std::ptr::null_mut(),
+            ss_flags: libc::SS_DISABLE,
+            ss_size: 0,
+        };
+        libc::sigaltstack(&none, std::ptr::null_mut());
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, std::ptr::null_mut());
     }
 }
