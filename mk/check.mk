@@ -6,14 +6,14 @@
 #   make check-valgrind                                               the C tests under memcheck (half an hour)
 #   make check-load                                                   the C tests beside stress-ng, REPEAT times
 
-CHECKS += rust-check c-test symbols-test header-test trace-test unaware-test
+CHECKS += rust-check c-test symbols-test header-test trace-test unaware-test sanitizer-test
 C_TEST_OPTS ?=
 REPEAT ?= 20
 # Not in the recipe: make would run a line that names it even under -n.
 export CHECK_MAKE := $(MAKE)
 script_env = LIB='$(LIB)' CC='$(CC)' CARGO='$(CARGO)'
 
-.PHONY: check check-tools c-test symbols-test header-test trace-test unaware-test check-valgrind check-load
+.PHONY: check check-tools c-test symbols-test header-test trace-test unaware-test sanitizer-test check-valgrind check-load
 
 check: check-tools all
 	@bash ctests/check $(CHECKS)
@@ -35,6 +35,9 @@ trace-test: all
 
 unaware-test: all
 	@$(script_env) bash ctests/unaware.sh
+
+sanitizer-test: all
+	@$(script_env) bash ctests/sanitizer.sh
 
 check-valgrind: all
 	@bash ctests/tools valgrind

@@ -64,5 +64,6 @@ fn load() {
     doctor::on_request();
     if imports::submitting() {
         thread::prepare();
+        process::look_for_leak_checker();
     }
 }

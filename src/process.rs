@@ -7,7 +7,7 @@
 //! (MADV_WIPEONFORK), which works for fork, `_Fork` and a raw clone alike,
 //! and not for vfork, which shares the memory. A runtime is never freed.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::ptr::{self, null_mut};
 
 use crate::abi::Aiocb;
@@ -131,6 +131,7 @@ impl Runtime {
             Ok(_) => {
                 // SAFETY: published above, never freed.
                 let runtime = unsafe { &*fresh };
+                root_of_leak_checker(fresh);
                 config::complain();
                 runtime.collector.prepare();
                 runtime.stats.begin(runtime);
@@ -218,6 +219,32 @@ extern "C" fn forget_runtime() {
     if !anchor.is_null() {
         // SAFETY: never unmapped.
         unsafe { (*anchor).runtime.store(null_mut(), Ordering::Release) };
+    }
+}
+
+/// `__lsan_register_root_region`, if the program has LeakSanitizer.
+static REGISTER_ROOT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+/// Looks that function up: called when the library is loaded, since dlsym is
+/// not async-signal-safe.
+#[cfg(not(test))]
+pub fn look_for_leak_checker() {
+    // SAFETY: a C string.
+    let at = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__lsan_register_root_region".as_ptr()) };
+    REGISTER_ROOT.store(at, Ordering::Relaxed);
+}
+
+/// Tells LeakSanitizer of memory that no allocator of its knows: what is only
+/// reachable from there is not lost.
+fn root_of_leak_checker(region: *const Runtime) {
+    let register = REGISTER_ROOT.load(Ordering::Relaxed);
+    if !register.is_null() {
+        // SAFETY: void __lsan_register_root_region(const void *, size_t).
+        unsafe {
+            std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const Runtime, usize)>(
+                register,
+            )(region, size_of::<Runtime>());
+        }
     }
 }
 
