@@ -23,8 +23,21 @@ pub struct Watch {
     pub fildes: c_int,
     way: Way,
     waits: Waits,
+    past: Past,
+    /// Since when it has been watched.
+    since: u64,
+    /// Until when it is left alone, because it only seems to be ready.
+    resume: Option<u64>,
+}
+
+/// What happened to a request on a stream before it is tried.
+#[derive(Clone, Copy, Default)]
+struct Past {
     /// When it ends with EAGAIN (SO_RCVTIMEO, SO_SNDTIMEO).
     deadline: Option<u64>,
+    /// How often in a row the stream was called ready as soon as it was
+    /// watched, while there was nothing to do.
+    vain: u32,
 }
 
 /// Who waits for it.
@@ -39,14 +52,22 @@ enum Waits {
 /// Partial writes in one go before others get their turn.
 const ROUNDS: u32 = 8;
 
+/// Readiness that comes sooner than this was there already.
+const AT_ONCE: u64 = 1_000_000;
+/// The first pause in watching a stream that only seems to be ready; each
+/// further one is twice as long.
+const PAUSE: u64 = 1_000_000;
+/// The longest one.
+const LONGEST_PAUSE: u64 = 50_000_000;
+
 impl Engine {
     pub(super) fn start_stream(&mut self, runtime: &'static Runtime, handle: Handle) {
         let cb = self.scheduler.payload(handle).cb;
         probes::start(cb, Lane::Engine);
-        self.try_stream(runtime, handle);
+        self.try_stream(runtime, handle, Past::default());
     }
 
-    fn try_stream(&mut self, runtime: &'static Runtime, handle: Handle) {
+    fn try_stream(&mut self, runtime: &'static Runtime, handle: Handle, mut past: Past) {
         let (kind, mut transfer, _) = self.transfer(handle);
         let request = self.scheduler.payload(handle);
         let (mut fildes, nonblocking) = (request.fildes, request.nonblocking);
@@ -71,6 +92,7 @@ impl Engine {
                     return self.finish(runtime, handle, Ok(bytes), Lane::Engine);
                 }
                 Ok(bytes) => {
+                    past = Past::default();
                     transfer.done += bytes;
                     self.scheduler.payload_mut(handle).done = transfer.done as u32;
                     let all = whole_length(kind, &transfer).unwrap_or(0);
@@ -102,10 +124,10 @@ impl Engine {
                 Err(error) => return self.finish(runtime, handle, Err(error), Lane::Engine),
             }
         }
-        self.park(runtime, handle, kind);
+        self.park(runtime, handle, kind, past);
     }
 
-    fn park(&mut self, runtime: &'static Runtime, handle: Handle, kind: Kind) {
+    fn park(&mut self, runtime: &'static Runtime, handle: Handle, kind: Kind, mut past: Past) {
         let request = self.scheduler.payload_mut(handle);
         let fildes = request.fildes;
         request.begun |= kind.is_write();
@@ -121,20 +143,26 @@ impl Engine {
             Waits::Parked(stream)
         };
         let way = way(kind);
-        let deadline = timeout(fildes, way).map(|timeout| sys::now_ns() + timeout);
-        if let Some(time) = deadline {
+        let now = sys::now_ns();
+        if past.deadline.is_none() {
+            past.deadline = timeout(fildes, way).map(|timeout| now + timeout);
+        }
+        let watch = Watch {
+            fildes,
+            way,
+            waits,
+            past,
+            since: now,
+            resume: pause(past.vain).map(|pause| now + pause),
+        };
+        for time in watch.times() {
             self.deadlines.insert((time, number));
         }
-        self.watches.insert(
-            number,
-            Watch {
-                fildes,
-                way,
-                waits,
-                deadline,
-            },
-        );
-        self.arm(runtime, number);
+        let paused = watch.resume.is_some();
+        self.watches.insert(number, watch);
+        if !paused {
+            self.arm(runtime, number);
+        }
     }
 
     /// Asks ring or poller to tell when the watched stream is ready.
@@ -156,24 +184,35 @@ impl Engine {
         let Some(watch) = self.forget(number) else {
             return;
         };
+        let mut past = watch.past;
+        // The first time somebody else may only have been faster.
+        past.vain = if sys::now_ns() - watch.since < AT_ONCE {
+            past.vain.saturating_add(1)
+        } else {
+            0
+        };
         match watch.waits {
-            Waits::Write(handle) => self.try_stream(runtime, handle),
-            Waits::Parked(stream) => self.try_next(runtime, stream),
+            Waits::Write(handle) => self.try_stream(runtime, handle, past),
+            Waits::Parked(stream) => self.try_best(runtime, stream, past),
         }
     }
 
     /// Tries the best of the requests that wait for a stream.
     pub(super) fn try_next(&mut self, runtime: &'static Runtime, stream: StreamId) {
+        self.try_best(runtime, stream, Past::default());
+    }
+
+    fn try_best(&mut self, runtime: &'static Runtime, stream: StreamId, past: Past) {
         if self.scheduler.stream_waits(stream)
             && let Some(handle) = self.scheduler.unpark(stream)
         {
-            self.try_stream(runtime, handle);
+            self.try_stream(runtime, handle, past);
         }
     }
 
     fn forget(&mut self, number: u32) -> Option<Watch> {
         let watch = self.watches.remove(&number)?;
-        if let Some(time) = watch.deadline {
+        for time in watch.times() {
             self.deadlines.remove(&(time, number));
         }
         if let Waits::Parked(stream) = watch.waits {
@@ -182,27 +221,39 @@ impl Engine {
         Some(watch)
     }
 
-    /// Ends what a socket's own time limit ends, as the plain call would.
+    /// Watches again what was left alone for a while, and ends what a
+    /// socket's own time limit ends, as the plain call would.
     pub(super) fn expire(&mut self, runtime: &'static Runtime) -> bool {
         let mut any = false;
         while let Some(&(time, number)) = self.deadlines.first() {
-            if time > sys::now_ns() {
+            let now = sys::now_ns();
+            if time > now {
                 break;
             }
             any = true;
-            let waits = self.watches.get(&number).map(|watch| watch.waits);
+            let Some(watch) = self.watches.get_mut(&number) else {
+                self.deadlines.remove(&(time, number));
+                continue;
+            };
+            if watch.past.deadline.is_none_or(|deadline| deadline > now) {
+                watch.resume = None;
+                watch.since = now;
+                self.deadlines.remove(&(time, number));
+                self.arm(runtime, number);
+                continue;
+            }
+            let waits = watch.waits;
             self.disarm(runtime, number);
             match waits {
-                Some(Waits::Write(handle)) => {
+                Waits::Write(handle) => {
                     let done = self.scheduler.payload(handle).done as usize;
                     self.finish(runtime, handle, Ok(done), Lane::Engine);
                 }
-                Some(Waits::Parked(stream)) => {
+                Waits::Parked(stream) => {
                     if let Some(handle) = self.scheduler.unpark(stream) {
                         self.finish(runtime, handle, Err(libc::EAGAIN), Lane::Engine);
                     }
                 }
-                None => {}
             }
         }
         any
@@ -266,6 +317,21 @@ impl Engine {
             }
         }
     }
+}
+
+impl Watch {
+    /// When the engine looks at it by itself.
+    fn times(&self) -> impl Iterator<Item = u64> + use<> {
+        [self.past.deadline, self.resume].into_iter().flatten()
+    }
+}
+
+/// How long a stream is left alone that was called ready so often in vain.
+/// (It has an error queue, say, which no read empties; or it cannot be
+/// watched at all.)
+fn pause(vain: u32) -> Option<u64> {
+    let doubled = vain.checked_sub(1)?.min(16);
+    Some((PAUSE << doubled).min(LONGEST_PAUSE))
 }
 
 /// A socket's own time limit for this direction, in nanoseconds.

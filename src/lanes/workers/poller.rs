@@ -3,14 +3,15 @@
 //!
 //! Who comes in: the engine adds and removes watches; the thread collects
 //! what became ready and wakes whoever plays the engine. What must hold: a
-//! watch is reported once and is then gone; and a descriptor set that the
-//! program closed under us, or that cannot be had (no descriptor free), is
-//! replaced: then the thread polls the numbers themselves.
+//! watch is reported once and is then gone; what cannot be watched is reported
+//! as ready (the engine tries it, and leaves it alone for a while when that was
+//! in vain); a descriptor set that the program closed under us is replaced, and
+//! where none can be had, or waiting in one is refused, the thread polls the
+//! numbers themselves.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::own_descriptors;
@@ -87,8 +88,6 @@ pub struct Poller {
     inner: Mutex<Inner>,
     events: Mutex<Vec<u32>>,
     count: AtomicUsize,
-    /// The thread polls by itself and must look at changes on its own.
-    without_set: AtomicBool,
 }
 
 impl Poller {
@@ -103,7 +102,6 @@ impl Poller {
             }),
             events: Mutex::new(Vec::new()),
             count: AtomicUsize::new(0),
-            without_set: AtomicBool::new(false),
         }
     }
 
@@ -178,8 +176,6 @@ impl Poller {
         if inner.set.is_none() {
             inner.set = make_set();
         }
-        self.without_set
-            .store(inner.set.is_none(), Ordering::SeqCst);
         inner.running = thread::spawn(poller_thread, runtime);
         inner.running
     }
@@ -255,21 +251,14 @@ impl Poller {
                 }
             }
             Err(libc::EINTR) => {}
-            // The program closed our set, or put something else there.
-            Err(_) => {
-                inner.set = make_set();
-                let watched: Vec<(c_int, Ways)> = inner
-                    .watched
-                    .iter()
-                    .map(|(&fd, &ways)| (fd, ways))
-                    .collect();
-                for (fildes, ways) in watched {
-                    if inner.set.is_some() && !control(&mut inner, fildes, false, ways) {
-                        let mut ways = ways;
-                        ways.take(libc::EPOLLERR as u32, ready);
-                        inner.watched.remove(&fildes);
-                    }
+            Err(error) => {
+                // EINVAL: the program closed our set and has put something of
+                // its own there. Otherwise it is gone, or still ours and of
+                // no use.
+                if error != libc::EINVAL {
+                    own_descriptors::release(set);
                 }
+                renew(&mut inner, ready);
             }
         }
         false
@@ -324,15 +313,7 @@ impl Poller {
         if inner.set.is_none() && inner.slices.is_multiple_of(SLICES) {
             // Perhaps there is a descriptor now. Not asked often: for a
             // moment the attempt takes the number the program wants next.
-            inner.set = make_set();
-            let watched: Vec<(c_int, Ways)> = inner
-                .watched
-                .iter()
-                .map(|(&fd, &ways)| (fd, ways))
-                .collect();
-            for (fildes, ways) in watched {
-                control(&mut inner, fildes, false, ways);
-            }
+            renew(&mut inner, ready);
         }
         false
     }
@@ -340,6 +321,23 @@ impl Poller {
 
 /// Polls between two attempts to have a set: a second.
 const SLICES: u32 = 200;
+
+/// Makes a set, if one can be had, with all that is watched. What cannot be
+/// watched in it is ready.
+fn renew(inner: &mut Inner, ready: &mut Vec<u32>) {
+    if let Some(fildes) = inner.nudge.take() {
+        own_descriptors::release(fildes);
+    }
+    inner.set = make_set();
+    let numbers: Vec<c_int> = inner.watched.keys().copied().collect();
+    for fildes in numbers {
+        let mut ways = inner.watched[&fildes];
+        if !control(inner, fildes, false, ways) {
+            ways.take(libc::EPOLLERR as u32, ready);
+            inner.watched.remove(&fildes);
+        }
+    }
+}
 
 /// The key of the nudge in the set; no descriptor number.
 const NUDGE: u64 = u64::MAX;
@@ -364,8 +362,11 @@ fn nudge(inner: &mut Inner) {
             u64: NUDGE,
         };
         // SAFETY: a valid event.
-        unsafe { libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, fildes, &mut event) };
-        inner.nudge = Some(fildes);
+        if unsafe { libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, fildes, &mut event) } == 0 {
+            inner.nudge = Some(fildes);
+        } else {
+            own_descriptors::release(fildes);
+        }
     }
 }
 
@@ -417,13 +418,19 @@ fn is_set(set: c_int) -> bool {
     }
 }
 
+/// A set that can be waited in: a filter may refuse just that.
 fn make_set() -> Option<c_int> {
     // SAFETY: no pointers.
     let set = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
     if set < 0 {
         return None;
     }
-    own_descriptors::adopt(set).ok()
+    let set = own_descriptors::adopt(set).ok()?;
+    if !is_set(set) {
+        own_descriptors::release(set);
+        return None;
+    }
+    Some(set)
 }
 
 extern "C" fn poller_thread(argument: *mut c_void) -> *mut c_void {

@@ -1,0 +1,162 @@
+// What poll(2) and a try say differently: streams that seem ready and are not, shut-down, empty and marked sockets, files
+// that cannot seek.
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#include "kinds.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+/* ---- waiting costs nothing ------------------------------------------------------------------------------------ */
+
+static int64_t processor_ns(void)
+{
+    struct rusage used;
+    SETUP(getrusage(RUSAGE_SELF, &used) == 0);
+    return ((int64_t)used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000 +
+           ((int64_t)used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000;
+}
+
+/* While the request waits for a second, the process uses less than a fifth of one processor. */
+static void waits_quietly(struct aiocb *cb)
+{
+    sleep_ms(50);
+    int64_t before = processor_ns(), started = now_ns();
+    sleep_ms(1000);
+    int64_t used = processor_ns() - before, passed = now_ns() - started;
+    CHECK_EQ(aio_error(cb), EINPROGRESS);
+    CHECK(used * 5 < passed, "%lld of %lld ms", (long long)used / 1000000, (long long)passed / 1000000);
+}
+
+/* An error queue makes a socket ready for ever, and no read empties it. */
+CASE(9, an_error_queue_is_no_data, GLIBC_OK, 20)
+{
+    struct pair pair = udp_pair();
+    struct sockaddr_in here, there;
+    socklen_t length = sizeof here;
+    int one = 1;
+    char text[6] = "";
+    SETUP(getsockname(pair.ends[0], (struct sockaddr *)&here, &length) == 0);
+    SETUP(getsockname(pair.ends[1], (struct sockaddr *)&there, &length) == 0);
+    SETUP(setsockopt(pair.ends[0], SOL_IP, IP_RECVERR, &one, sizeof one) == 0);
+    close(pair.ends[1]);
+    SETUP(write(pair.ends[0], "x", 1) == 1);
+    struct aiocb cb = request(pair.ends[0], text, 5, 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_ENDS(&cb, ECONNREFUSED);
+
+    CHECK_EQ(aio_read(&cb), 0);
+    waits_quietly(&cb);
+    if (!on_glibc()) { /* there it runs */
+        CHECK_EQ(aio_cancel(pair.ends[0], &cb), AIO_CANCELED);
+        CHECK_ENDS(&cb, ECANCELED);
+        CHECK_EQ(aio_read(&cb), 0);
+        sleep_ms(100);
+    }
+    pair.ends[1] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    SETUP(bind(pair.ends[1], (struct sockaddr *)&there, length) == 0);
+    SETUP(sendto(pair.ends[1], "hello", 5, 0, (struct sockaddr *)&here, length) == 5);
+    CHECK_DONE(&cb, 5);
+    CHECK(strcmp(text, "hello") == 0, "%s", text);
+}
+
+/* A time limit holds although the socket seems ready all the time. */
+CASE(9, a_time_limit_beside_an_error_queue, GLIBC_OK, 20)
+{
+    struct pair pair = udp_pair();
+    struct timeval limit = {0, 300000};
+    int one = 1;
+    char byte;
+    SETUP(setsockopt(pair.ends[0], SOL_IP, IP_RECVERR, &one, sizeof one) == 0);
+    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+    close(pair.ends[1]);
+    SETUP(write(pair.ends[0], "x", 1) == 1);
+    struct aiocb cb = request(pair.ends[0], &byte, 1, 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_ENDS(&cb, ECONNREFUSED);
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_ENDS(&cb, EAGAIN);
+}
+
+/* ---- watching is refused ----------------------------------------------------------------------------------------- */
+
+static int descriptors(void)
+{
+    int count = 0;
+    DIR *directory = opendir("/proc/self/fd");
+    SETUP(directory != NULL);
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count;
+}
+
+static void waits_all_the_same(void)
+{
+    struct pair pair = make_pair(PIPE);
+    char text[6] = "";
+    struct aiocb cb = request(pair.ends[0], text, 5, 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    sleep_ms(50);
+    int before = descriptors();
+    waits_quietly(&cb);
+    int after = descriptors();
+    CHECK(after < before + 5, "%d descriptors, then %d", before, after);
+    SETUP(write(pair.ends[1], "hello", 5) == 5);
+    CHECK_DONE(&cb, 5);
+    CHECK(strcmp(text, "hello") == 0, "%s", text);
+}
+
+/* From now on this system call ends with EPERM in every thread, as a sandbox would have it. */
+static void refuse(int call)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {4, filter};
+    SETUP(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
+        SKIP("no seccomp filters");
+}
+CASE(44, epoll_ctl_is_refused, GLIBC_OK, 20)
+{
+    refuse(SYS_epoll_ctl);
+    waits_all_the_same();
+}
+CASE(44, epoll_pwait_is_refused, GLIBC_OK, 20)
+{
+    refuse(SYS_epoll_pwait);
+    waits_all_the_same();
+}
+CASE(44, epoll_pwait_is_refused_after_first_use, GLIBC_OK, 20)
+{
+    struct pair pair = make_pair(PIPE);
+    char byte;
+    struct aiocb cb = request(pair.ends[0], &byte, 1, 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    sleep_ms(20);
+    refuse(SYS_epoll_pwait);
+    SETUP(write(pair.ends[1], "x", 1) == 1); /* who waits meets the refusal next */
+    CHECK_DONE(&cb, 1);
+    waits_all_the_same();
+}
+
+/* The workers watch streams in a thread of its own, and there is no more to be had. */
+CASE(44, no_thread_to_watch_a_stream, GLIBC_OK, 20)
+{
+    with_fault("fault");
+    int (*fault)(const char *) = extension("aio_fault_set");
+    SETUP(fault != NULL);
+    int fd = temp_file(ON_DISK, 4096, 1, 0);
+    char byte;
+    struct aiocb cb = request(fd, &byte, 1, 0);
+    SETUP(fault("pthread_create:EAGAIN:after=1:from=aio_shim") == 0);
+    CHECK_EQ(aio_write(&cb), 0);
+    CHECK_DONE(&cb, 1);
+    waits_all_the_same();
+}
