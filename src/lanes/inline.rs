@@ -5,7 +5,9 @@
 //! thread. What must hold: nothing here waits for a device; nothing overtakes
 //! an outstanding request that it could be seen to overtake; and a hint that
 //! is wrong costs a system call, never a wrong result: what this lane cannot
-//! finish goes to the engine as if it had not been tried.
+//! finish goes to the engine as if it had not been tried. (After a close that
+//! nobody saw, see ARCHITECTURE.md, order against another descriptor of the
+//! file is not kept here.)
 
 use std::ffi::c_int;
 
