@@ -301,6 +301,10 @@ impl Engine {
         request.place = Place::Pool;
         self.pooled += 1;
         let (cb, fildes) = (request.cb, request.fildes);
+        let brief = matches!(
+            request.class,
+            Class::Buffered | Class::Direct | Class::Memory
+        );
         self.jobs.push(Job {
             handle,
             order: (self.scheduler.priority(handle), self.pool_backlog.ticket()),
@@ -310,6 +314,7 @@ impl Engine {
             work,
             transfer,
             offset: offset.max(0),
+            brief,
         });
     }
 

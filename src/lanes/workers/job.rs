@@ -35,6 +35,8 @@ pub struct Job {
     pub work: Work,
     pub transfer: Progress,
     pub offset: i64,
+    /// It waits for a local disk at most, and so ends by itself.
+    pub brief: bool,
 }
 
 /// What is to be transferred, and how much of it is.

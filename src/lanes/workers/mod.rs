@@ -5,9 +5,11 @@
 //! and run them, publish their results, and leave what the scheduler must
 //! know in [`Pool::done`]. What must hold: the queue stays short (the rest
 //! waits in the scheduler, where it can be cancelled and overtaken); a job
-//! popped runs to its end; and without a ring one thread of the pool is
-//! always free to play the engine, so a waiting job never delays a
-//! submission.
+//! popped runs to its end; and without a ring a thread of the pool is always
+//! free to play the engine while one can be had, however many jobs wait and
+//! however long. The last free thread therefore makes another before it takes
+//! a job ([`Next::NeedsLeader`]). If none can be had it takes only jobs that
+//! end by themselves, unless it is the only thread there is.
 
 mod job;
 mod poller;
@@ -53,6 +55,28 @@ struct Inner {
     active: Vec<(Handle, u32)>,
     /// Finished jobs, to see whether anything moves.
     finished: u64,
+}
+
+impl Inner {
+    /// Is the calling thread, which runs no job, the only one of that kind?
+    fn is_last_free(&self) -> bool {
+        self.running + 1 >= self.threads
+    }
+
+    /// This job runs from now on, in this thread.
+    fn begin(&mut self, job: Job, thread: u32) -> Job {
+        self.running += 1;
+        self.active.push((job.handle, thread));
+        job
+    }
+}
+
+/// What there is for a thread to run.
+enum Next {
+    Job(Job),
+    Nothing,
+    /// A job; but the thread that asked is the last one free to lead.
+    NeedsLeader,
 }
 
 /// The pool.
@@ -107,7 +131,10 @@ impl Pool {
 
     /// From now on they do, or do not.
     pub fn set_leads(&self, leads: bool) {
-        self.leads.store(leads, Ordering::SeqCst);
+        if self.leads.swap(leads, Ordering::SeqCst) != leads {
+            // Whoever is idle moves to the other word.
+            wake_idle(&self.word, i32::MAX as u32);
+        }
     }
 
     /// The engine, played by the pool's threads, wants a turn at this time
@@ -226,15 +253,37 @@ impl Pool {
         inner.allowed.min(self.most.load(Ordering::Relaxed))
     }
 
-    fn pop(&self, thread: u32) -> Option<Job> {
+    /// The next job for this thread.
+    fn pop(&self, thread: u32) -> Next {
+        let mut inner = self.inner.lock();
+        if inner.queue.is_empty() || inner.running >= self.allowed(&inner) {
+            return Next::Nothing;
+        }
+        if self.leads() && inner.is_last_free() {
+            return Next::NeedsLeader;
+        }
+        match inner.queue.pop_first() {
+            Some((_, job)) => Next::Job(inner.begin(job, thread)),
+            None => Next::Nothing,
+        }
+    }
+
+    /// The next job for the last free thread, when no other can be had to
+    /// lead meanwhile.
+    fn pop_as_last(&self, thread: u32) -> Option<Job> {
         let mut inner = self.inner.lock();
         if inner.running >= self.allowed(&inner) {
             return None;
         }
-        let job = inner.queue.pop_first()?.1;
-        inner.running += 1;
-        inner.active.push((job.handle, thread));
-        Some(job)
+        let brief = inner.queue.values().find(|job| job.brief);
+        let order = match brief {
+            Some(job) => job.order,
+            // Nobody else will ever run it.
+            None if inner.threads <= 1 => *inner.queue.first_key_value()?.0,
+            None => return None,
+        };
+        let job = inner.queue.remove(&order)?;
+        Some(inner.begin(job, thread))
     }
 
     fn finished(&self, handle: Handle) {
@@ -252,6 +301,13 @@ impl Pool {
     fn has_work(&self) -> bool {
         let inner = self.inner.lock();
         !inner.queue.is_empty() && inner.running < self.allowed(&inner)
+    }
+
+    /// Do jobs wait for a thread that may be had later?
+    fn is_stuck(&self) -> bool {
+        let inner = self.inner.lock();
+        let most = self.most.load(Ordering::Relaxed);
+        !inner.queue.is_empty() && inner.running < most
     }
 
     /// Nothing has ended since `before` although jobs wait: allow more

@@ -6,12 +6,12 @@
 //! runs a job itself; so a request at depth one changes threads once, not
 //! twice. What must hold: whoever goes to run a job or to sleep says so
 //! (SLEEPING, see [`crate::wakeup`]) and then looks once more; while anything
-//! is outstanding at least one thread lives; and one more thread than may
-//! run jobs, so that one is free to lead.
+//! is outstanding at least one thread lives; and no thread goes into a job
+//! as the last one that is free to lead, as long as another can be had.
 
 use std::time::Duration;
 
-use super::{Done, Job, Pool, wake_idle};
+use super::{Done, Job, Next, Pool, wake_idle};
 use crate::completion::Batch;
 use crate::engine;
 use crate::probes;
@@ -73,12 +73,29 @@ impl Pool {
     /// Runs one queued job in the calling thread, when no thread can be had.
     pub fn run_here(&self, runtime: &'static Runtime) -> bool {
         match self.pop(own_number()) {
-            Some(job) => {
+            Next::Job(job) => {
                 run(runtime, &job);
                 true
             }
-            None => false,
+            Next::Nothing | Next::NeedsLeader => false,
         }
+    }
+
+    /// A thread that stays free while the calling one runs a job. False: none
+    /// can be had.
+    fn add_leader(&self, runtime: &'static Runtime) -> bool {
+        {
+            let mut inner = self.inner.lock();
+            if !inner.is_last_free() {
+                return true;
+            }
+            inner.threads += 1;
+        }
+        let made = thread::spawn(pool_thread, runtime);
+        if !made {
+            self.inner.lock().threads -= 1;
+        }
+        made
     }
 }
 
@@ -98,14 +115,14 @@ fn own_number() -> u32 {
 /// The life of a pool thread.
 fn work(runtime: &'static Runtime) {
     let pool = &runtime.pool;
-    let mut seen = 0;
+    let mut rest = Rest::default();
     let number = own_number();
     loop {
         if pool.leads() {
             runtime.wakeup.awake();
             engine::lead(runtime);
         }
-        if let Some(job) = pool.pop(number) {
+        if let Some(job) = take(runtime, number, &mut rest) {
             if pool.leads() {
                 // From here on nobody looks, unless another thread sleeps
                 // and is woken by the next submission.
@@ -117,8 +134,34 @@ fn work(runtime: &'static Runtime) {
             run(runtime, &job);
             continue;
         }
-        if !sleep(runtime, &mut seen) {
+        if !sleep(runtime, &mut rest) {
             return;
+        }
+    }
+}
+
+/// What a thread remembers between two sleeps.
+#[derive(Default)]
+struct Rest {
+    /// The pool's count of ended jobs when it was last found stuck.
+    jobs_seen: u64,
+    /// There is a job, but this thread must stay free to lead.
+    keeps_free: bool,
+}
+
+/// A job for the calling thread.
+fn take(runtime: &'static Runtime, number: u32, rest: &mut Rest) -> Option<Job> {
+    rest.keeps_free = false;
+    loop {
+        match runtime.pool.pop(number) {
+            Next::Job(job) => return Some(job),
+            Next::Nothing => return None,
+            Next::NeedsLeader if runtime.pool.add_leader(runtime) => {}
+            Next::NeedsLeader => {
+                let job = runtime.pool.pop_as_last(number);
+                rest.keeps_free = job.is_none();
+                return job;
+            }
         }
     }
 }
@@ -144,7 +187,7 @@ fn run(runtime: &'static Runtime, job: &Job) {
 }
 
 /// Sleeps until there may be work. False: this thread ends.
-fn sleep(runtime: &'static Runtime, seen: &mut u64) -> bool {
+fn sleep(runtime: &'static Runtime, rest: &mut Rest) -> bool {
     let pool = &runtime.pool;
     let leads = pool.leads();
     let word = pool.idle_word(runtime);
@@ -154,7 +197,7 @@ fn sleep(runtime: &'static Runtime, seen: &mut u64) -> bool {
     } else {
         word.load(Ordering::SeqCst)
     };
-    let stuck = pool.queued() > 0;
+    let stuck = pool.is_stuck();
     let mut limit = if stuck { STUCK } else { runtime.idle() };
     let help = runtime.notifier.help_wanted().filter(|_| leads);
     let look = pool.look_in().filter(|_| leads);
@@ -164,7 +207,10 @@ fn sleep(runtime: &'static Runtime, seen: &mut u64) -> bool {
     // Work for the engine keeps nobody awake while another thread plays it:
     // that one looks again after giving it back.
     let must_lead = leads && engine::has_work(runtime) && !runtime.engine.is_locked();
-    let slept = if pool.has_work() || must_lead {
+    let has_job = !rest.keeps_free && pool.has_work();
+    // The word sampled may be no longer the one that is moved.
+    let moved = pool.leads() != leads;
+    let slept = if has_job || must_lead || moved {
         Ok(())
     } else {
         sys::futex_wait(word, sample, Some(limit))
@@ -174,8 +220,8 @@ fn sleep(runtime: &'static Runtime, seen: &mut u64) -> bool {
         return true;
     }
     if stuck {
-        *seen = pool.unstick(*seen);
-        return true;
+        rest.jobs_seen = pool.unstick(rest.jobs_seen);
+        pool.staff(runtime, true);
     }
     if leads && runtime.notifier.help_wanted().is_some() {
         // Asked anew: it may have come up while this thread slept, and this
