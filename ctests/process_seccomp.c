@@ -72,6 +72,32 @@ CASE(44, io_uring_alone_and_refused, SHIM_ONLY | NEEDS_RING, 30)
     }
 }
 
+/* What a filter does to io_uring is found out by a child; fork copies the page tables of all that the process has, so that is
+ * done once and not whenever the engine starts, until there is a filter more. */
+static long pages_of_children(void)
+{
+    struct rusage usage;
+    SETUP(getrusage(RUSAGE_CHILDREN, &usage) == 0);
+    return usage.ru_minflt;
+}
+CASE(44, a_filter_is_tried_once, GLIBC_OK, 30)
+{
+    struct kit kit = make_kit();
+    long before = 0;
+    for (int filters = 1; filters <= 2; filters++) {
+        refuse(0x7fff, 0x7fff, SECCOMP_RET_ERRNO | ENOSYS); /* a filter that does nothing */
+        for (int i = 0; i < 3; i++) {
+            CHECK_EQ(exercise(&kit, EXERCISE_PLAIN), 0);
+            if (i == 0) {
+                CHECK((pages_of_children() > before) == on_ring(), "%d filters", filters);
+                before = pages_of_children();
+            }
+            CHECK_EQ(pages_of_children(), before);
+            WAIT_FOR(library_threads() == 0);
+        }
+    }
+}
+
 /* ---- traps --------------------------------------------------------------------------------------------------------- */
 
 /* Sandboxes such as Chromium's answer the trap with -ENOSYS in a SIGSYS handler. */

@@ -1,10 +1,19 @@
 //! Where io_uring is refused: finding out without harm, and saying why.
+//!
+//! Who comes in: each engine that starts. What must hold: under a seccomp
+//! filter that may end who asks, nobody asks but a child. A child costs a
+//! program with much memory far more than a request, so its answer is kept
+//! for as long as the calling thread has the same number of filters: they
+//! are inherited and never taken away. (Threads that give themselves as many
+//! filters each, but different ones, are not told apart.)
 
 use std::ffi::c_int;
+use std::sync::atomic::AtomicU64;
 
 use crate::config::Backend;
 use crate::doctor;
 use crate::process::Runtime;
+use crate::sync::atomic::Ordering;
 use crate::sys;
 
 /// May this process try to set a ring up? Under a seccomp filter a child
@@ -15,7 +24,59 @@ pub fn may_set_up(runtime: &Runtime) -> Result<(), c_int> {
     {
         return Ok(());
     }
-    probe(runtime)
+    if runtime.config.without.io_uring {
+        return Err(libc::ENOSYS);
+    }
+    let Some(filters) = filters() else {
+        return probe(runtime);
+    };
+    let kept = KEPT.load(Ordering::Relaxed);
+    if kept >> 32 == u64::from(filters) {
+        return match kept as u32 as c_int {
+            0 => Ok(()),
+            error => Err(error),
+        };
+    }
+    let answer = probe(runtime);
+    let error = answer.err().unwrap_or(0);
+    // Others may pass, such as ENOMEM.
+    if let 0 | libc::EPERM | libc::EACCES | libc::ENOSYS = error {
+        KEPT.store(
+            u64::from(filters) << 32 | u64::from(error as u32),
+            Ordering::Relaxed,
+        );
+    }
+    answer
+}
+
+/// What a child said: the number of filters it had in bits 32..64 (0: none
+/// was asked), the errno in 0..32. A child of fork has the same filters.
+static KEPT: AtomicU64 = AtomicU64::new(0);
+
+/// How many seccomp filters the calling thread has. None before Linux 5.9 and
+/// without /proc.
+fn filters() -> Option<u32> {
+    let mut text = [0u8; 4096];
+    // SAFETY: a C string; the descriptor stays in this block; `text` is
+    // writable for its length.
+    let length = unsafe {
+        let path = c"/proc/thread-self/status".as_ptr();
+        let fildes = libc::open(path, libc::O_RDONLY | libc::O_CLOEXEC);
+        if fildes < 0 {
+            return None;
+        }
+        let length = libc::read(fildes, text.as_mut_ptr().cast(), text.len());
+        libc::syscall(libc::SYS_close, fildes);
+        length
+    };
+    std::str::from_utf8(text.get(..length.max(0) as usize)?)
+        .ok()?
+        .lines()
+        .find_map(|line| line.strip_prefix("Seccomp_filters:"))?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|&filters| filters > 0)
 }
 
 /// Lets a child try.

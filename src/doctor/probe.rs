@@ -6,6 +6,10 @@
 //! io_uring_setup by killing who asks. The child is made with no exit signal,
 //! so the program's SIGCHLD handler never hears of it; it shares one page with
 //! its parent and writes each answer there before it puts the next question.
+//!
+//! All other memory is a copy, which takes long to make in a large program. A
+//! child that shares it (CLONE_VM) would be quicker, but before Linux 5.16
+//! the core dump of one that a filter kills ends everybody who shares.
 
 use core::ptr;
 
