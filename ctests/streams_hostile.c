@@ -80,6 +80,31 @@ CASE(9, a_time_limit_beside_an_error_queue, GLIBC_OK, 20)
     CHECK_ENDS(&cb, EAGAIN);
 }
 
+/* A time limit of 100 ms that begins in the same moment as something that takes for ever is not ten times as long. */
+CASE(9, a_time_limit_beside_a_blocked_write, GLIBC_OK | ALONE, 20)
+{
+    enum { MUCH = 1 << 18 };
+    struct timeval limit = {0, 100000};
+    char byte, *much = pages(MUCH);
+    for (int i = 0; i < 4; i++) {
+        struct pair quiet = make_pair(UNIX_STREAM), full = make_pair(PTY);
+        SETUP(setsockopt(quiet.ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+        struct aiocb read_cb = request(quiet.ends[0], &byte, 1, 0), write_cb = request(full.ends[1], much, MUCH, 0);
+        struct aiocb *both[] = {&read_cb, &write_cb};
+        read_cb.aio_lio_opcode = LIO_READ;
+        write_cb.aio_lio_opcode = LIO_WRITE;
+        int64_t started = now_ns();
+        CHECK_EQ(lio_listio(LIO_NOWAIT, both, 2, NULL), 0);
+        CHECK_ENDS(&read_cb, EAGAIN);
+        int64_t passed = now_ns() - started;
+        CHECK(passed < 600000000, "%lld ms", (long long)passed / 1000000);
+        CHECK_EQ(aio_error(&write_cb), EINPROGRESS);
+        close(full.ends[0]);
+        CHECK(wait_done(&write_cb) != ECANCELED);
+        close_pair(&quiet);
+    }
+}
+
 /* ---- watching is refused ----------------------------------------------------------------------------------------- */
 
 static int descriptors(void)

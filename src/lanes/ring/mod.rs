@@ -21,6 +21,7 @@ use crate::lanes::workers::{Progress, Way};
 use crate::own_descriptors;
 use crate::request::Kind;
 use crate::scheduler::Handle;
+use crate::sys;
 use crate::wakeup::Wakeup;
 
 use memory::Memory;
@@ -28,6 +29,8 @@ use memory::Memory;
 /// Transfers in flight at once. What exceeds it waits where it can still be
 /// overtaken and cancelled; devices queue less than this.
 const IN_FLIGHT: usize = 512;
+/// How much later than asked for a sleep may end, in nanoseconds.
+const SLACK: u64 = 500_000;
 
 /// What an entry is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +82,11 @@ pub struct Ring {
     memory: Memory,
     alarm: Alarm,
     alarm_armed: bool,
-    timeout_armed: bool,
+    /// Time limits in the ring, of kernels that know no other kind: one, or
+    /// two while one of them is being taken back.
+    timeouts: u32,
+    /// When the newest of them ends.
+    timeout_at: u64,
     timeout: Box<types::Timespec>,
     in_flight: usize,
 }
@@ -100,7 +107,7 @@ impl Ring {
             // SAFETY: plain arguments.
             let fildes = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
             if fildes < 0 {
-                return Err(crate::sys::errno());
+                return Err(sys::errno());
             }
             let fildes = own_descriptors::adopt(fildes)?;
             wakeup.set_eventfd(Some(fildes));
@@ -113,7 +120,8 @@ impl Ring {
             memory,
             alarm,
             alarm_armed: false,
-            timeout_armed: false,
+            timeouts: 0,
+            timeout_at: 0,
             timeout: Box::new(types::Timespec::new()),
             in_flight: 0,
         })
@@ -258,17 +266,34 @@ impl Ring {
         }
         if let Some(limit) = limit
             && !self.memory.ext_arg
-            && !self.timeout_armed
         {
-            *self.timeout = types::Timespec::new()
-                .sec(limit.as_secs())
-                .nsec(limit.subsec_nanos());
-            let entry = opcode::Timeout::new(&raw const *self.timeout).build();
-            // SAFETY: the timespec is in a box of ours.
-            unsafe { self.push(entry, Token::Timeout) }?;
-            self.timeout_armed = true;
+            self.limit(limit)?;
         }
         self.memory.enter(true, limit)
+    }
+
+    /// Lets a time limit end the sleep that follows, unless one that was
+    /// there already ends it no later.
+    fn limit(&mut self, limit: Duration) -> Result<(), c_int> {
+        let at = sys::now_ns() + limit.as_nanos() as u64;
+        if self.timeouts > 0 {
+            if self.timeout_at <= at + SLACK {
+                return Ok(());
+            }
+            let entry = opcode::TimeoutRemove::new(Token::Timeout.encode()).build();
+            // SAFETY: no pointers.
+            unsafe { self.push(entry, Token::Nothing) }?;
+        }
+        *self.timeout = types::Timespec::new()
+            .sec(limit.as_secs())
+            .nsec(limit.subsec_nanos());
+        let entry = opcode::Timeout::new(&raw const *self.timeout).build();
+        // SAFETY: the timespec is in a box of ours, and read when the entry
+        // is handed over, before it is changed again.
+        unsafe { self.push(entry, Token::Timeout) }?;
+        self.timeouts += 1;
+        self.timeout_at = at;
+        Ok(())
     }
 
     /// Completions that lie ready.
@@ -283,7 +308,7 @@ impl Ring {
         match token {
             Token::Request(_) => self.in_flight -= 1,
             Token::Wake => self.alarm_armed = false,
-            Token::Timeout => self.timeout_armed = false,
+            Token::Timeout => self.timeouts -= 1,
             _ => {}
         }
         Some((token, completion.result))

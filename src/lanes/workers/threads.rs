@@ -125,9 +125,10 @@ fn work(runtime: &'static Runtime) {
         if let Some(job) = take(runtime, number, &mut rest) {
             if pool.leads() {
                 // From here on nobody looks, unless another thread sleeps
-                // and is woken by the next submission.
+                // and is woken by the next submission; or by this one, so
+                // that it sleeps no longer than the engine can wait.
                 runtime.wakeup.prepare();
-                if engine::has_work(runtime) {
+                if engine::has_work(runtime) || pool.look_in().is_some() {
                     runtime.wakeup.wake();
                 }
             }
