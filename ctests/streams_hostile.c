@@ -105,6 +105,41 @@ CASE(9, a_time_limit_beside_a_blocked_write, GLIBC_OK | ALONE, 20)
     }
 }
 
+/* ---- the end, the mark, nothing at all -------------------------------------------------------------------------- */
+
+/* shutdown(SHUT_RD) ends what waits, also on a datagram socket, of which a nonblocking read says EAGAIN for ever. */
+CASE(9, shutdown_ends_a_waiting_read, GLIBC_OK, 20)
+{
+    static const int types[][2] = {{AF_UNIX, SOCK_DGRAM}, {AF_UNIX, SOCK_SEQPACKET}, {AF_UNIX, SOCK_STREAM}, {AF_INET, SOCK_DGRAM}};
+    for (size_t i = 0; i < 4; i++) {
+        struct pair pair = {.ends = {-1, -1}};
+        char text[2][6] = {"", ""};
+        if (types[i][0] == AF_INET)
+            pair = udp_pair();
+        else
+            SETUP(socketpair(AF_UNIX, types[i][1] | SOCK_CLOEXEC, 0, pair.ends) == 0);
+        struct aiocb first = request(pair.ends[0], text[0], 5, 0), second = request(pair.ends[0], text[1], 5, 0);
+        CHECK_EQ(aio_read(&first), 0);
+        CHECK_EQ(aio_read(&second), 0);
+        sleep_ms(20);
+        SETUP(write(pair.ends[1], "hello", 5) == 5);
+        CHECK_DONE(&first, 5);
+        sleep_ms(20);
+        CHECK_EQ(aio_error(&second), EINPROGRESS);
+        SETUP(shutdown(pair.ends[0], SHUT_RD) == 0);
+        CHECK_DONE(&second, 0);
+        CHECK_EQ(aio_read(&first), 0); /* begun when it was shut already */
+        CHECK_DONE(&first, 0);
+        set_nonblocking(pair.ends[0], true);
+        ssize_t plain = read(pair.ends[0], text[0], 5);
+        int error = plain < 0 ? errno : 0;
+        CHECK_EQ(aio_read(&first), 0);
+        CHECK_EQ(wait_done(&first), error);
+        CHECK_EQ(aio_return(&first), plain);
+        close_pair(&pair);
+    }
+}
+
 /* ---- watching is refused ----------------------------------------------------------------------------------------- */
 
 static int descriptors(void)

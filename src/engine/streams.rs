@@ -10,7 +10,7 @@
 use std::ffi::c_int;
 
 use super::{Engine, Place};
-use crate::lanes::workers::{Way, is_ready, try_nonblocking, try_now, whole_length};
+use crate::lanes::workers::{Way, is_ready, is_shut, try_nonblocking, try_now, whole_length};
 use crate::probes;
 use crate::process::Runtime;
 use crate::request::Kind;
@@ -102,6 +102,11 @@ impl Engine {
                 }
                 Err(libc::EAGAIN) if nonblocking => {
                     return self.finish(runtime, handle, Err(libc::EAGAIN), Lane::Engine);
+                }
+                Err(libc::EAGAIN) if past.vain > 0 && kind.is_read() && is_shut(fildes) => {
+                    // For a datagram socket only a blocking call says that
+                    // this is the end; and it says so at once.
+                    return self.start_in_pool(runtime, handle);
                 }
                 Err(libc::EAGAIN) => break,
                 Err(libc::EINTR) => {}

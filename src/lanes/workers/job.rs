@@ -103,6 +103,18 @@ pub fn ready(fildes: c_int, events: i16) -> bool {
     unsafe { libc::syscall(libc::SYS_poll, &mut poll, 1usize, 0i32) != 0 }
 }
 
+/// Is the descriptor a socket that will receive nothing more?
+pub fn is_shut(fildes: c_int) -> bool {
+    let mut poll = libc::pollfd {
+        fd: fildes,
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: one valid pollfd.
+    unsafe { libc::syscall(libc::SYS_poll, &mut poll, 1usize, 0i32) };
+    poll.revents & libc::POLLRDHUP != 0
+}
+
 fn sync(fildes: c_int, kind: Kind, carried: Option<c_int>) -> Outcome {
     let number = match kind {
         Kind::DataSync => libc::SYS_fdatasync,
