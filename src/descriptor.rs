@@ -28,6 +28,9 @@ pub enum Class {
     Memory,
     /// Seeks, but is neither: a character device such as /dev/zero.
     Device,
+    /// A character device that has no positions, though its lseek succeeds:
+    /// what is read or written depends on the order alone.
+    Sequential,
     /// Cannot seek: pipe, FIFO, socket, terminal, eventfd…
     Stream,
     /// A pipe or FIFO, of which a second open file can be had.
@@ -87,12 +90,7 @@ impl Nature {
             libc::S_IFSOCK => (Class::Stream, inode),
             // Character devices, and descriptors of the kernel that all share
             // one anonymous inode: known by their number only.
-            // SAFETY: lseek moves nothing with offset 0 from the position.
-            _ if unsafe { libc::lseek(fildes, 0, libc::SEEK_CUR) } >= 0
-                && stat.st_mode & libc::S_IFMT == libc::S_IFCHR =>
-            {
-                (Class::Device, FileKey::Descriptor(fildes))
-            }
+            libc::S_IFCHR => (device(fildes, stat.st_rdev), FileKey::Descriptor(fildes)),
             _ => (Class::Stream, FileKey::Descriptor(fildes)),
         };
         Ok(Nature {
@@ -102,7 +100,7 @@ impl Nature {
             nonblocking: flags & libc::O_NONBLOCK != 0,
             size: stat.st_size as u64,
             file_slot: match class {
-                Class::Stream | Class::Pipe | Class::Device => 0,
+                Class::Stream | Class::Pipe | Class::Device | Class::Sequential => 0,
                 _ => load::file_slot(stat.st_dev, stat.st_ino),
             },
         })
@@ -111,6 +109,12 @@ impl Nature {
     /// Does the offset count?
     pub fn seeks(&self) -> bool {
         !matches!(self.class, Class::Stream | Class::Pipe)
+    }
+
+    /// Are there positions, so that requests for different ones may run side
+    /// by side?
+    pub fn has_positions(&self) -> bool {
+        self.seeks() && self.class != Class::Sequential
     }
 
     fn hint(&self) -> Hint {
@@ -123,6 +127,31 @@ impl Nature {
         Hint {
             inline,
             file_slot: self.file_slot,
+        }
+    }
+}
+
+/// A character device.
+fn device(fildes: c_int, number: libc::dev_t) -> Class {
+    const MEMORY: libc::c_uint = 1;
+    const KMSG: libc::c_uint = 11;
+    match (libc::major(number), libc::minor(number)) {
+        // The log of the kernel; its lseek has a use for every question.
+        (MEMORY, KMSG) => return Class::Sequential,
+        // null, zero, full, random, mem: no order shows, or positions count.
+        (MEMORY, _) => return Class::Device,
+        _ => {}
+    }
+    // SAFETY: lseek moves nothing with offset 0 from the position; and no
+    // device has holes, so SEEK_DATA fails, unless every lseek succeeds and
+    // does nothing, as that of hidraw, printers and tapes.
+    unsafe {
+        if libc::lseek(fildes, 0, libc::SEEK_CUR) < 0 {
+            Class::Stream
+        } else if libc::lseek(fildes, 0, libc::SEEK_DATA) >= 0 {
+            Class::Sequential
+        } else {
+            Class::Device
         }
     }
 }

@@ -181,6 +181,14 @@ fn operation(kind: Kind, members: &Members, nature: &Nature) -> Result<Operation
     if members.offset < 0 {
         return Err(libc::EINVAL);
     }
+    if !nature.has_positions() {
+        // Each direction in call order.
+        return Ok(if kind.is_read() {
+            Operation::Stream(Direction::Read)
+        } else {
+            Operation::Append { from: 0 }
+        });
+    }
     if kind.is_write() && nature.append {
         return Ok(Operation::Append { from: nature.size });
     }

@@ -182,12 +182,7 @@ impl Engine {
                 request.cb.members().length,
             )
         };
-        if !kind.is_sync()
-            && matches!(
-                self.scheduler.operation(handle),
-                Operation::Stream(_) | Operation::Free
-            )
-        {
+        if !kind.is_sync() && self.is_stream(handle) {
             return Choice::Stream;
         }
         if length > isize::MAX as usize {
@@ -201,7 +196,10 @@ impl Engine {
             None => Choice::Pool,
         };
         match (request.class, kind) {
-            (Class::Stream | Class::Pipe | Class::Device | Class::Foreign, _) => Choice::Pool,
+            (
+                Class::Stream | Class::Pipe | Class::Device | Class::Sequential | Class::Foreign,
+                _,
+            ) => Choice::Pool,
             (_, Kind::Sync | Kind::DataSync) => ring,
             (Class::Direct, _) => ring,
             (Class::Memory, _) if small => Choice::Own,
@@ -213,6 +211,16 @@ impl Engine {
             }
             (Class::Buffered, _) => Choice::Pool,
         }
+    }
+
+    /// Is it a request for what cannot seek? (A device without positions may
+    /// be ordered like one, and gets its offset all the same: some look at it.)
+    fn is_stream(&self, handle: Handle) -> bool {
+        self.scheduler.payload(handle).class != Class::Sequential
+            && matches!(
+                self.scheduler.operation(handle),
+                Operation::Stream(_) | Operation::Free
+            )
     }
 
     /// What a request transfers.
@@ -283,17 +291,16 @@ impl Engine {
             Work::Sync {
                 carried: self.scheduler.carried_error(handle),
             }
-        } else if matches!(
-            self.scheduler.operation(handle),
-            Operation::Stream(_) | Operation::Free
-        ) {
+        } else if self.is_stream(handle) {
             Work::Stream {
                 nonblocking: self.scheduler.payload(handle).nonblocking,
             }
         } else {
             Work::Positioned
         };
-        if matches!(work, Work::Stream { .. }) {
+        if matches!(work, Work::Stream { .. })
+            || self.scheduler.payload(handle).class == Class::Sequential
+        {
             // It may block for long: it gets a number nobody can close.
             self.pin_for_job(handle);
         }
