@@ -4,6 +4,7 @@
 #include "kinds.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -138,6 +139,44 @@ CASE(9, shutdown_ends_a_waiting_read, GLIBC_OK, 20)
         CHECK_EQ(aio_return(&first), plain);
         close_pair(&pair);
     }
+}
+
+/* SO_SNDTIMEO ends a write that gets nowhere, with what went out; not one that goes on slowly: a few of the blocks that lie
+ * in the socket leave it within the limit, too few for poll(2) to call it ready. */
+struct sip {
+    int fd;
+    atomic_bool over;
+};
+static void *sip(void *argument)
+{
+    struct sip *task = argument;
+    static char piece[32768];
+    while (!atomic_load(&task->over)) {
+        sleep_ms(100);
+        SETUP(read(task->fd, piece, sizeof piece) > 0);
+    }
+    return NULL;
+}
+CASE(10, a_send_timeout_and_a_slow_reader, GLIBC_OK, 20)
+{
+    enum { MUCH = 4 << 20 };
+    struct pair pair = make_pair(UNIX_STREAM);
+    struct timeval limit = {0, 400000};
+    struct sip task = {.fd = pair.ends[0]};
+    char *much = pages(MUCH);
+    SETUP(setsockopt(pair.ends[1], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0);
+    struct aiocb cb = request(pair.ends[1], much, MUCH, 0);
+    pthread_t thread = start_thread(sip, &task);
+    CHECK_EQ(aio_write(&cb), 0);
+    sleep_ms(1500);
+    CHECK_EQ(aio_error(&cb), EINPROGRESS);
+    atomic_store(&task.over, true);
+    join_thread(thread);
+    CHECK_EQ(wait_done(&cb), 0);
+    ssize_t put = aio_return(&cb);
+    CHECK(put > 0 && put < MUCH, "%zd", put);
+    CHECK_EQ(aio_write(&cb), 0); /* not one byte more finds room */
+    CHECK_ENDS(&cb, EAGAIN);
 }
 
 /* ---- watching is refused ----------------------------------------------------------------------------------------- */

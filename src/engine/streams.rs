@@ -38,6 +38,8 @@ struct Past {
     /// How often in a row the stream was called ready as soon as it was
     /// watched, while there was nothing to do.
     vain: u32,
+    /// The deadline is past: this try is the last.
+    last: bool,
 }
 
 /// Who waits for it.
@@ -128,6 +130,13 @@ impl Engine {
                 }
                 Err(error) => return self.finish(runtime, handle, Err(error), Lane::Engine),
             }
+        }
+        if past.last {
+            let outcome = match transfer.done {
+                0 => Err(libc::EAGAIN),
+                done => Ok(done),
+            };
+            return self.finish(runtime, handle, outcome, Lane::Engine);
         }
         self.park(runtime, handle, kind, past);
     }
@@ -227,7 +236,8 @@ impl Engine {
     }
 
     /// Watches again what was left alone for a while, and ends what a
-    /// socket's own time limit ends, as the plain call would.
+    /// socket's own time limit ends, as the plain call would: if nothing can
+    /// be transferred even now.
     pub(super) fn expire(&mut self, runtime: &'static Runtime) -> bool {
         let mut any = false;
         while let Some(&(time, number)) = self.deadlines.first() {
@@ -249,16 +259,15 @@ impl Engine {
             }
             let waits = watch.waits;
             self.disarm(runtime, number);
+            // Not all that makes a transfer possible makes it ready by poll:
+            // that wants half of a socket's buffer empty.
+            let past = Past {
+                last: true,
+                ..Past::default()
+            };
             match waits {
-                Waits::Write(handle) => {
-                    let done = self.scheduler.payload(handle).done as usize;
-                    self.finish(runtime, handle, Ok(done), Lane::Engine);
-                }
-                Waits::Parked(stream) => {
-                    if let Some(handle) = self.scheduler.unpark(stream) {
-                        self.finish(runtime, handle, Err(libc::EAGAIN), Lane::Engine);
-                    }
-                }
+                Waits::Write(handle) => self.try_stream(runtime, handle, past),
+                Waits::Parked(stream) => self.try_best(runtime, stream, past),
             }
         }
         any
