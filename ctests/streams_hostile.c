@@ -4,6 +4,7 @@
 #include "kinds.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
@@ -138,6 +139,57 @@ CASE(9, shutdown_ends_a_waiting_read, GLIBC_OK, 20)
         CHECK_EQ(wait_done(&first), error);
         CHECK_EQ(aio_return(&first), plain);
         close_pair(&pair);
+    }
+}
+
+/* Zero bytes: a datagram for a datagram socket, an error for an eventfd, nothing for the others; as read(2) and write(2). */
+CASE(7, an_empty_transfer_is_one, GLIBC_OK, 20)
+{
+    for (enum kind kind = 0; kind < STREAM_KINDS; kind++) {
+        struct pair pair = make_pair(kind);
+        bool datagrams = kind == UNIX_DGRAM || kind == UDP;
+        char text[6] = "";
+        for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
+            set_nonblocking(pair.ends[1], nonblocking);
+            struct aiocb put = request(pair.ends[1], text, 0, 0), get = request(pair.ends[0], text, 5, 0);
+            CHECK_EQ(aio_write(&put), 0);
+            CHECK_DONE(&put, 0);
+            if (datagrams) {
+                CHECK_EQ(aio_read(&get), 0);
+                CHECK_DONE(&get, 0);
+            }
+        }
+        SETUP(write(pair.ends[1], "hello", 5) == 5);
+        struct pollfd there = {pair.ends[0], POLLIN, 0};
+        SETUP(poll(&there, 1, 5000) == 1);
+        struct aiocb nothing = request(pair.ends[0], text, 0, 0), all = request(pair.ends[0], text, 5, 0);
+        CHECK_EQ(aio_read(&nothing), 0);
+        CHECK_DONE(&nothing, 0);
+        CHECK_EQ(aio_read(&all), 0);
+        CHECK_DONE(&all, 5);
+        CHECK(strcmp(text, "hello") == 0, "%s: %s", kind_names[kind], text);
+        close_pair(&pair);
+    }
+    struct pair pipe_pair = make_pair(PIPE), left = make_pair(UNIX_STREAM);
+    struct aiocb cb = request(pipe_pair.ends[0], &cb, 0, 0);
+    CHECK_EQ(aio_read(&cb), 0); /* waits for nothing */
+    CHECK_DONE(&cb, 0);
+    int event = eventfd(3, 0);
+    cb = request(event, &cb, 0, 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_ENDS(&cb, EINVAL);
+    CHECK_EQ(aio_write(&cb), 0);
+    CHECK_ENDS(&cb, EINVAL);
+    close(left.ends[0]);
+    SETUP(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+    ssize_t plain = write(left.ends[1], &cb, 0);
+    int error = plain < 0 ? errno : 0;
+    SETUP(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+    if (!on_glibc() || error != EPIPE) { /* there the signal ends the process */
+        cb = request(left.ends[1], &cb, 0, 0);
+        CHECK_EQ(aio_write(&cb), 0);
+        CHECK_EQ(wait_done(&cb), error);
+        CHECK_EQ(aio_return(&cb), plain);
     }
 }
 

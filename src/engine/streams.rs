@@ -10,7 +10,10 @@
 use std::ffi::c_int;
 
 use super::{Engine, Place};
-use crate::lanes::workers::{Way, is_ready, is_shut, try_nonblocking, try_now, whole_length};
+use crate::descriptor::Class;
+use crate::lanes::workers::{
+    Way, is_ready, is_shut, send_empty, try_nonblocking, try_now, whole_length,
+};
 use crate::probes;
 use crate::process::Runtime;
 use crate::request::Kind;
@@ -82,9 +85,17 @@ impl Engine {
             // The plain call knows the error for this.
             return self.start_in_pool(runtime, handle);
         }
+        // preadv2 and pwritev2 do not ask the file about an empty transfer. To
+        // a datagram it is one, eventfds refuse it, to a pipe it is nothing.
+        let empty = transfer.length == 0 && !kind.is_vector() && request.class != Class::Pipe;
+        if empty && kind.is_read() {
+            return self.start_in_pool(runtime, handle);
+        }
         for _ in 0..ROUNDS {
             runtime.stats.engine_call();
-            let tried = if twin {
+            let tried = if empty {
+                send_empty(fildes)
+            } else if twin {
                 try_nonblocking(fildes, kind, &transfer)
             } else {
                 try_now(fildes, kind, &transfer)
@@ -112,6 +123,7 @@ impl Engine {
                 }
                 Err(libc::EAGAIN) => break,
                 Err(libc::EINTR) => {}
+                Err(libc::ENOTSOCK) if empty => return self.start_in_pool(runtime, handle),
                 Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EACCES) => {
                     // Terminals and the like know no RWF_NOWAIT, and a filter
                     // may not know preadv2.

@@ -284,6 +284,22 @@ pub fn try_nonblocking(fildes: c_int, kind: Kind, transfer: &Progress) -> Outcom
     stream(fildes, kind, transfer, 0)
 }
 
+/// Sends an empty datagram without waiting. Err(ENOTSOCK): no socket.
+pub fn send_empty(fildes: c_int) -> Outcome {
+    // SAFETY: nothing is read from the null pointer.
+    sys::result(unsafe {
+        libc::syscall(
+            libc::SYS_sendto,
+            fildes,
+            0usize,
+            0usize,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            0usize,
+            0usize,
+        )
+    })
+}
+
 /// Tries a transfer on a stream without waiting.
 ///
 /// Err(EAGAIN): nothing to do now. Err(EOPNOTSUPP): this file cannot be

@@ -25,8 +25,8 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Orderin
 use crate::sys;
 
 pub use job::{
-    Job, Progress, Work, is_shut, positioned, positioned_with, ready as is_ready, try_nonblocking,
-    try_now, whole as whole_length,
+    Job, Progress, Work, is_shut, positioned, positioned_with, ready as is_ready, send_empty,
+    try_nonblocking, try_now, whole as whole_length,
 };
 pub use poller::{Poller, Way};
 
