@@ -34,6 +34,7 @@ struct gate {
     struct gate_rule rules[GATE_RULES];
     struct gate_entry log[GATE_LOG]; /* in the order of arrival */
     atomic_int logged, answered[8];
+    atomic_bool no_positions[GATE_FILES]; /* what is opened then cannot seek */
     int64_t sizes[GATE_FILES];
     unsigned char data[GATE_FILES][GATE_BYTES];
 };
@@ -168,6 +169,8 @@ static void gate_request(struct gate *gate, int device, unsigned char *buffer, s
         gate_reply(device, in->unique, 0, &attr, sizeof attr);
         return;
     case FUSE_OPEN:
+        if (file >= 0 && atomic_load(&gate->no_positions[file]))
+            opened.open_flags |= FOPEN_NONSEEKABLE;
         gate_reply(device, in->unique, 0, &opened, sizeof opened);
         return;
     case FUSE_READ: {

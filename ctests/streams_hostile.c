@@ -1,5 +1,4 @@
-// What poll(2) and a try say differently: streams that seem ready and are not, shut-down, empty and marked sockets, files
-// that cannot seek.
+// What poll(2) and a try say differently: streams that seem ready and are not, sockets that are shut, empty datagrams, marks.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include "kinds.h"
 #include <linux/filter.h>

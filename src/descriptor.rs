@@ -28,8 +28,9 @@ pub enum Class {
     Memory,
     /// Seeks, but is neither: a character device such as /dev/zero.
     Device,
-    /// A character device that has no positions, though its lseek succeeds:
-    /// what is read or written depends on the order alone.
+    /// A character device that has no positions, though its lseek succeeds,
+    /// or a regular file without them: what is read or written depends on the
+    /// order alone.
     Sequential,
     /// Cannot seek: pipe, FIFO, socket, terminal, eventfd…
     Stream,
@@ -82,7 +83,7 @@ impl Nature {
             ino: stat.st_ino,
         };
         let (class, key) = match stat.st_mode & libc::S_IFMT {
-            libc::S_IFREG => (on_file_system(fildes, stat.st_dev, flags), inode),
+            libc::S_IFREG => (regular(fildes, stat.st_dev, flags), inode),
             libc::S_IFBLK if flags & libc::O_DIRECT != 0 => (Class::Direct, inode),
             libc::S_IFBLK => (Class::Buffered, inode),
             libc::S_IFDIR => (Class::Foreign, inode),
@@ -154,6 +155,22 @@ fn device(fildes: c_int, number: libc::dev_t) -> Class {
             Class::Device
         }
     }
+}
+
+/// A regular file.
+fn regular(fildes: c_int, device: u64, flags: c_int) -> Class {
+    let class = on_file_system(fildes, device, flags);
+    // FUSE and tracefs have files without positions. lseek may fail where
+    // there are some; a transfer of nothing, which does not reach the file,
+    // says ESPIPE exactly where there are none.
+    // SAFETY: no vector, so nothing is read through the null pointer.
+    if class == Class::Foreign
+        && unsafe { libc::syscall(libc::SYS_preadv, fildes, 0usize, 0usize, 0usize, 0usize) } < 0
+        && sys::errno() == libc::ESPIPE
+    {
+        return Class::Sequential;
+    }
+    class
 }
 
 /// The file systems of block devices, by device number: they stay what they

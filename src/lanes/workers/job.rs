@@ -54,7 +54,13 @@ impl Job {
     /// Carries it out.
     pub fn run(&self) -> Outcome {
         match self.work {
-            Work::Positioned => positioned(self.fildes, self.kind, &self.transfer, self.offset),
+            Work::Positioned => {
+                match positioned(self.fildes, self.kind, &self.transfer, self.offset) {
+                    // A regular file may have no positions, as in tracefs.
+                    Err(libc::ESPIPE) => stream(self.fildes, self.kind, &self.transfer, 0),
+                    outcome => outcome,
+                }
+            }
             Work::Sync { carried } => sync(self.fildes, self.kind, carried),
             Work::Stream { nonblocking } if nonblocking || self.kind.is_read() => {
                 stream(self.fildes, self.kind, &self.transfer, 0)
