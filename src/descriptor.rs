@@ -19,6 +19,8 @@ use crate::sys;
 pub enum Class {
     /// A file of a disk, through the page cache.
     Buffered,
+    /// The same, but each write waits for the disk (O_SYNC, O_DSYNC).
+    Synchronous,
     /// A file opened with O_DIRECT.
     Direct,
     /// A file of a file system of which it is not known that it keeps its
@@ -85,7 +87,7 @@ impl Nature {
         let (class, key) = match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG => (regular(fildes, stat.st_dev, flags), inode),
             libc::S_IFBLK if flags & libc::O_DIRECT != 0 => (Class::Direct, inode),
-            libc::S_IFBLK => (Class::Buffered, inode),
+            libc::S_IFBLK => (cached(flags), inode),
             libc::S_IFDIR => (Class::Foreign, inode),
             libc::S_IFIFO => (Class::Pipe, inode),
             libc::S_IFSOCK => (Class::Stream, inode),
@@ -120,7 +122,7 @@ impl Nature {
 
     fn hint(&self) -> Hint {
         let inline = match self.class {
-            Class::Buffered => Inline::CacheReads,
+            Class::Buffered | Class::Synchronous => Inline::CacheReads,
             Class::Memory if !self.append => Inline::Memory,
             Class::Memory => Inline::CacheReads,
             _ => Inline::Never,
@@ -182,11 +184,7 @@ fn on_file_system(fildes: c_int, device: u64, flags: c_int) -> Class {
     let direct = flags & libc::O_DIRECT != 0;
     let known = &LOCAL_DEVICES[device as usize % LOCAL_DEVICES.len()];
     if libc::major(device) != 0 && known.load(Ordering::Relaxed) == device {
-        return if direct {
-            Class::Direct
-        } else {
-            Class::Buffered
-        };
+        return if direct { Class::Direct } else { cached(flags) };
     }
     let mut statfs = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `statfs` is writable for a whole struct statfs, read on success.
@@ -203,12 +201,18 @@ fn on_file_system(fildes: c_int, device: u64, flags: c_int) -> Class {
             if libc::major(device) != 0 {
                 known.store(device, Ordering::Relaxed);
             }
-            if direct {
-                Class::Direct
-            } else {
-                Class::Buffered
-            }
+            if direct { Class::Direct } else { cached(flags) }
         }
+    }
+}
+
+/// What goes through the page cache, by the flags of its descriptor.
+fn cached(flags: c_int) -> Class {
+    // O_SYNC contains O_DSYNC.
+    if flags & libc::O_DSYNC != 0 {
+        Class::Synchronous
+    } else {
+        Class::Buffered
     }
 }
 

@@ -3,7 +3,11 @@
 //! Who comes in: requests the scheduler calls ready, best first. What must
 //! hold: a full lane holds up nobody bound for another (within the bounds of
 //! [`Backlog`]); what waits for a lane waits by priority, then call order;
-//! and the engine itself carries out only what cannot wait for a disk.
+//! and the engine itself carries out only what does not wait for a disk as a
+//! rule. A write into the page cache may do so all the same: when the file
+//! system is frozen, its journal full, or a page must be read first, the
+//! buffer's or the file's. The engine then waits, and with it everybody else;
+//! that it does so for a small part of the time only is what [`Own`] is for.
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -76,8 +80,14 @@ const RING_COPY: usize = 256 * 1024;
 const SLOW_NS: u64 = 300_000;
 /// One that takes longer than this has met a disk in any case.
 const VERY_SLOW_NS: u64 = 10_000_000;
-/// For how long the pool then gets such transfers.
+/// For how long the pool then gets such transfers, at least.
 const PENANCE_NS: u64 = 20_000_000;
+/// One that takes longer than this did not just lose its processor.
+const STALL_NS: u64 = 50_000_000;
+/// The pool then gets them for this many times as long...
+const STALL_SHARE: u64 = 16;
+/// ... and at most for this long.
+const PENANCE_MOST_NS: u64 = 10_000_000_000;
 
 /// The engine's own transfers: small ones that end in the page cache. On
 /// ext4 a buffered write costs 5 µs in the engine and 21 µs through the ring.
@@ -95,6 +105,24 @@ impl Own {
             slow: false,
             not_before: 0,
         }
+    }
+
+    /// A transfer took from `begin` to `end`. True: it has met a disk, and
+    /// for a while the engine makes no more of them.
+    fn took(&mut self, begin: u64, end: u64) -> bool {
+        let time = end - begin;
+        let slow = time > SLOW_NS;
+        let disk = slow && self.slow || time > VERY_SLOW_NS;
+        self.slow = slow;
+        if disk {
+            let penance = if time > STALL_NS {
+                (time * STALL_SHARE).min(PENANCE_MOST_NS)
+            } else {
+                PENANCE_NS
+            };
+            self.not_before = end + penance;
+        }
+        disk
     }
 }
 
@@ -204,12 +232,14 @@ impl Engine {
             (Class::Direct, _) => ring,
             (Class::Memory, _) if small => Choice::Own,
             (Class::Memory, _) => Choice::Pool,
-            (Class::Buffered, Kind::Read) if small && self.ring.is_none() => Choice::Own,
-            (Class::Buffered, Kind::Read) if length <= RING_COPY => ring,
+            (Class::Buffered | Class::Synchronous, Kind::Read) if small && self.ring.is_none() => {
+                Choice::Own
+            }
+            (Class::Buffered | Class::Synchronous, Kind::Read) if length <= RING_COPY => ring,
             (Class::Buffered, Kind::Write) if small && sys::now_ns() >= self.own.not_before => {
                 Choice::Own
             }
-            (Class::Buffered, _) => Choice::Pool,
+            (Class::Buffered | Class::Synchronous, _) => Choice::Pool,
         }
     }
 
@@ -310,7 +340,7 @@ impl Engine {
         let (cb, fildes) = (request.cb, request.fildes);
         let brief = matches!(
             request.class,
-            Class::Buffered | Class::Direct | Class::Memory
+            Class::Buffered | Class::Synchronous | Class::Direct | Class::Memory
         );
         self.jobs.push(Job {
             handle,
@@ -354,7 +384,7 @@ impl Engine {
             runtime.stats.engine_call();
             let begin = sys::now_ns();
             let cached =
-                kind == Kind::Read && self.scheduler.payload(handle).class == Class::Buffered;
+                kind == Kind::Read && self.scheduler.payload(handle).class != Class::Memory;
             let outcome = if cached {
                 inline::read_cached(fildes, transfer.buffer, transfer.length, offset)
             } else {
@@ -365,11 +395,7 @@ impl Engine {
                 None => self.start_in_pool(runtime, handle),
             }
             let end = sys::now_ns();
-            let slow = end - begin > SLOW_NS;
-            let disk = slow && self.own.slow || end - begin > VERY_SLOW_NS;
-            self.own.slow = slow;
-            if disk {
-                self.own.not_before = end + PENANCE_NS;
+            if self.own.took(begin, end) {
                 for handle in std::mem::take(&mut self.own.queue) {
                     self.start_in_pool(runtime, handle);
                 }
