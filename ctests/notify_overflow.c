@@ -172,7 +172,7 @@ CASE(36, no_slot_at_times, GLIBC_DEFECT | NEEDS_ROOT, 60)
 }
 
 /* Another process of the same user takes all the slots, and gives them back some time. */
-CASE(36, another_process_fills_the_queue, GLIBC_DEFECT | NEEDS_ROOT, 60)
+CASE(36, another_process_fills_the_queue, GLIBC_DEFECT | NEEDS_ROOT | NO_VALGRIND, 60)
 {
     become_own_user();
     set_limit(RLIMIT_SIGPENDING, LIMIT);
@@ -278,7 +278,7 @@ CASE(36, cancelled_under_a_full_queue, GLIBC_DEFECT | NEEDS_ROOT, 60)
 }
 
 /* Signals that nobody ever takes keep no other waiting while slots are left, and do not keep the process from its end. */
-CASE(36, signals_nobody_takes_hold_up_no_other, GLIBC_DEFECT | NEEDS_ROOT, 60)
+CASE(36, signals_nobody_takes_hold_up_no_other, GLIBC_DEFECT | NEEDS_ROOT | NO_VALGRIND, 60)
 {
     enum { STANDARD = 300, NEVER = 30, TAKEN = 300 };
     become_own_user();

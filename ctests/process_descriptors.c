@@ -3,7 +3,7 @@
 #include "exercise.h"
 #include <linux/close_range.h>
 
-CASE(43, nothing_exists_before_first_use, GLIBC_OK, 10)
+CASE(43, nothing_exists_before_first_use, GLIBC_OK | NO_VALGRIND, 10)
 {
     CHECK_EQ(threads(), 1);
     CHECK_EQ(open_descriptors(), 3);
@@ -16,7 +16,7 @@ CASE(43, nothing_exists_before_first_use, GLIBC_OK, 10)
 }
 
 /* Calls that start nothing: questions about requests that were never made. */
-CASE(43, questions_start_nothing, GLIBC_OK, 10)
+CASE(43, questions_start_nothing, GLIBC_OK | NO_VALGRIND, 10)
 {
     struct aiocb never = request(0, NULL, 0, 0);
     const struct aiocb *const list[2] = {NULL, &never};
@@ -28,7 +28,7 @@ CASE(43, questions_start_nothing, GLIBC_OK, 10)
     CHECK_EQ(open_descriptors(), 3);
 }
 
-CASE(43, low_numbers_stay_free, GLIBC_OK, 30)
+CASE(43, low_numbers_stay_free, GLIBC_OK | NO_VALGRIND, 30)
 {
     struct kit kit = make_kit();
     int next = open("/dev/null", O_RDONLY), count = open_descriptors();

@@ -32,7 +32,7 @@ static void used_by_dlopen(const char *path)
         close(ends.writer);
     }
 }
-CASE(44, dlopen_and_dlclose, SHIM_ONLY, 30)
+CASE(44, dlopen_and_dlclose, SHIM_ONLY | NO_VALGRIND, 30)
 {
     const char *path = getenv("AIO_TEST_LIB");
     SETUP(path != NULL, "AIO_TEST_LIB is not set: use ctests/run");
@@ -91,8 +91,8 @@ static void in_company(bool in_front)
         CHECK_EQ(pattern_wrong(data[i], 8, (size_t)i * 8, 1), -1);
     }
 }
-CASE(44, behind_another_preloaded_library, GLIBC_RACY, 30) { in_company(true); }
-CASE(44, in_front_of_another_preloaded_library, GLIBC_RACY, 30) { in_company(false); }
+CASE(44, behind_another_preloaded_library, GLIBC_RACY | NO_VALGRIND, 30) { in_company(true); }
+CASE(44, in_front_of_another_preloaded_library, GLIBC_RACY | NO_VALGRIND, 30) { in_company(false); }
 
 /* ---- the first call of all in a handler ------------------------------------------------------------------------------ */
 
