@@ -162,14 +162,15 @@ fn device(fildes: c_int, number: libc::dev_t) -> Class {
 /// A regular file.
 fn regular(fildes: c_int, device: u64, flags: c_int) -> Class {
     let class = on_file_system(fildes, device, flags);
+    if class != Class::Foreign {
+        return class;
+    }
     // FUSE and tracefs have files without positions. lseek may fail where
     // there are some; a transfer of nothing, which does not reach the file,
     // says ESPIPE exactly where there are none.
     // SAFETY: no vector, so nothing is read through the null pointer.
-    if class == Class::Foreign
-        && unsafe { libc::syscall(libc::SYS_preadv, fildes, 0usize, 0usize, 0usize, 0usize) } < 0
-        && sys::errno() == libc::ESPIPE
-    {
+    let answer = unsafe { libc::syscall(libc::SYS_preadv, fildes, 0usize, 0usize, 0usize, 0usize) };
+    if answer < 0 && sys::errno() == libc::ESPIPE {
         return Class::Sequential;
     }
     class
