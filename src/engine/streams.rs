@@ -8,6 +8,7 @@
 //! waits has consumed nothing, and several on one stream are served in order.
 
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 
 use super::{Engine, Place};
 use crate::descriptor::Class;
@@ -41,6 +42,8 @@ struct Past {
     /// How often in a row the stream was called ready as soon as it was
     /// watched, while there was nothing to do.
     vain: u32,
+    /// It was called ready.
+    ready: bool,
     /// The deadline is past: this try is the last.
     last: bool,
 }
@@ -72,6 +75,18 @@ impl Engine {
         self.try_stream(runtime, handle, Past::default());
     }
 
+    /// Does a socket have less for this read than SO_RCVLOWAT says? poll
+    /// knows that mark, a nonblocking read takes what there is.
+    fn is_below_mark(&self, handle: Handle) -> bool {
+        let (kind, transfer, _) = self.transfer(handle);
+        let request = self.scheduler.payload(handle);
+        kind == Kind::Read
+            && request.class == Class::Stream
+            && !request.nonblocking
+            && mark(request.fildes).is_some_and(|mark| mark > 1 && mark <= transfer.length)
+            && !is_ready(request.fildes, Way::In.poll_events())
+    }
+
     fn try_stream(&mut self, runtime: &'static Runtime, handle: Handle, mut past: Past) {
         let (kind, mut transfer, _) = self.transfer(handle);
         let request = self.scheduler.payload(handle);
@@ -90,6 +105,9 @@ impl Engine {
         let empty = transfer.length == 0 && !kind.is_vector() && request.class != Class::Pipe;
         if empty && kind.is_read() {
             return self.start_in_pool(runtime, handle);
+        }
+        if !past.ready && !past.last && self.is_below_mark(handle) {
+            return self.park(runtime, handle, kind, past);
         }
         for _ in 0..ROUNDS {
             runtime.stats.engine_call();
@@ -211,6 +229,7 @@ impl Engine {
             return;
         };
         let mut past = watch.past;
+        past.ready = true;
         // The first time somebody else may only have been faster.
         past.vain = if sys::now_ns() - watch.since < AT_ONCE {
             past.vain.saturating_add(1)
@@ -366,24 +385,37 @@ fn timeout(fildes: c_int, way: Way) -> Option<u64> {
         Way::In => libc::SO_RCVTIMEO,
         Way::Out => libc::SO_SNDTIMEO,
     };
-    let mut limit = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
-    let mut length = size_of::<libc::timeval>() as libc::socklen_t;
-    // SAFETY: both out-parameters are writable. What is no socket answers
-    // ENOTSOCK.
-    let answer = unsafe {
-        libc::getsockopt(
+    // SAFETY: two integers.
+    let limit: libc::timeval = unsafe { socket_option(fildes, option) }?;
+    let nanoseconds = limit.tv_sec as u64 * 1_000_000_000 + limit.tv_usec as u64 * 1000;
+    (nanoseconds > 0).then_some(nanoseconds)
+}
+
+/// How many bytes a socket must have before a read of it returns.
+fn mark(fildes: c_int) -> Option<usize> {
+    // SAFETY: an integer.
+    let mark: c_int = unsafe { socket_option(fildes, libc::SO_RCVLOWAT) }?;
+    usize::try_from(mark).ok()
+}
+
+/// None: not a socket (ENOTSOCK).
+///
+/// # Safety
+/// Any bytes make a valid `T`.
+unsafe fn socket_option<T>(fildes: c_int, option: c_int) -> Option<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: both out-parameters are writable; the rest by contract.
+    unsafe {
+        let answer = libc::getsockopt(
             fildes,
             libc::SOL_SOCKET,
             option,
-            (&raw mut limit).cast(),
+            value.as_mut_ptr().cast(),
             &mut length,
-        )
-    };
-    let nanoseconds = limit.tv_sec as u64 * 1_000_000_000 + limit.tv_usec as u64 * 1000;
-    (answer == 0 && nanoseconds > 0).then_some(nanoseconds)
+        );
+        (answer == 0).then(|| value.assume_init())
+    }
 }
 
 fn way(kind: Kind) -> Way {
