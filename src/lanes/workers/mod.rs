@@ -211,8 +211,12 @@ impl Pool {
 
     /// Leaves word of a published job for the engine.
     pub fn report(&self, done: Done) {
-        self.done.lock().push(done);
-        self.done_count.fetch_add(1, Ordering::SeqCst);
+        {
+            // Counted with the lock held, so that list and count agree.
+            let mut waiting = self.done.lock();
+            waiting.push(done);
+            self.done_count.store(waiting.len(), Ordering::SeqCst);
+        }
         // Before the look whether the engine sleeps.
         fence(Ordering::SeqCst);
     }
@@ -225,7 +229,7 @@ impl Pool {
     /// Takes the words.
     pub fn take_done(&self, into: &mut Vec<Done>) {
         let mut done = self.done.lock();
-        self.done_count.fetch_sub(done.len(), Ordering::SeqCst);
+        self.done_count.store(0, Ordering::SeqCst);
         into.append(&mut done);
     }
 
