@@ -259,10 +259,13 @@ fn end(runtime: &'static Runtime) -> bool {
         inner.threads -= 1;
         return true;
     }
+    // Before the intake closes: the next engine's thread counts itself, and
+    // must not take this one for a second that stays.
+    inner.threads -= 1;
     drop(inner);
-    if !engine::try_close(runtime) {
-        return false;
+    let closed = engine::try_close(runtime);
+    if !closed {
+        pool.inner.lock().threads += 1;
     }
-    pool.inner.lock().threads -= 1;
-    true
+    closed
 }
