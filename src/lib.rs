@@ -17,6 +17,8 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 // The contract of the exported functions is POSIX's, told in their comments.
 #![allow(clippy::missing_safety_doc)]
+// The test programs do without the exported functions.
+#![cfg_attr(test, allow(dead_code, unused_imports))]
 
 pub mod abi;
 // Not in the test programs: their own close() is not to be replaced.

@@ -34,22 +34,10 @@ struct Slot {
     sleepers: AtomicU32,
 }
 
-/// The slots of a process.
+/// The slots of a process. All zero: nobody waits.
 pub struct Slots([Slot; SLOTS]);
 
 impl Slots {
-    #[cfg(not(loom))]
-    pub const fn new() -> Self {
-        Slots(
-            [const {
-                Slot {
-                    word: AtomicU32::new(0),
-                    sleepers: AtomicU32::new(0),
-                }
-            }; SLOTS],
-        )
-    }
-
     fn wake(&self, mark: u16) {
         let slot = &self.0[usize::from(mark) % SLOTS];
         slot.word.fetch_add(1, Ordering::SeqCst);
