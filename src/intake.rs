@@ -30,15 +30,7 @@ pub enum Push {
 }
 
 impl Intake {
-    #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Intake {
-            head: AtomicU64::new(CLOSED),
-        }
-    }
-
-    #[cfg(loom)]
-    pub fn new() -> Self {
         Intake {
             head: AtomicU64::new(CLOSED),
         }

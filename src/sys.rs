@@ -5,10 +5,14 @@
 //! that an application thread may make leave `errno` as they found it
 //! (see [`KeepErrno`]).
 
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use libc::{c_int, c_long};
+
+#[cfg(not(loom))]
+use crate::sync::atomic::AtomicU32;
+#[cfg(loom)]
+pub use crate::sync::model::{futex_wait, futex_wait_until, futex_wake};
 
 /// The `errno` of the calling thread.
 pub fn errno() -> c_int {
@@ -69,6 +73,7 @@ pub fn timespec(duration: Duration) -> libc::timespec {
 
 /// Sleeps while `*word == expected`, at most `timeout`. Ok: woken or changed;
 /// Err: EAGAIN (another value), EINTR, ETIMEDOUT.
+#[cfg(not(loom))]
 pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Result<(), c_int> {
     let limit = timeout.map(timespec);
     let limit = limit
@@ -89,6 +94,7 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) ->
 
 /// Sleeps while `*word == expected`, until the absolute CLOCK_MONOTONIC time
 /// `until` (null: without limit). 0, or the errno; errno itself is kept.
+#[cfg(not(loom))]
 pub fn futex_wait_until(word: &AtomicU32, expected: u32, until: *const libc::timespec) -> c_int {
     let _errno = KeepErrno::new();
     // SAFETY: `word` outlives the call; `until` is null or a live timespec of
@@ -112,6 +118,7 @@ pub fn futex_wait_until(word: &AtomicU32, expected: u32, until: *const libc::tim
 /// Takes a pointer because the word may be gone by the time of the call: a
 /// futex wake only uses the address, and a stray wake is harmless (every
 /// sleeper of the library looks at its condition again).
+#[cfg(not(loom))]
 pub fn futex_wake<T>(word: *const T, count: i32) -> usize {
     // SAFETY: FUTEX_WAKE does not access the word, it only names a queue.
     result(unsafe {

@@ -21,6 +21,14 @@ pub type Body = extern "C" fn(*mut c_void) -> *mut c_void;
 
 /// Starts a detached thread that runs `body` with the runtime as argument.
 /// False when none can be had.
+#[cfg(loom)]
+pub fn spawn(body: Body, runtime: &'static Runtime) -> bool {
+    crate::sync::model::start_thread(body, ptr::from_ref(runtime).cast_mut().cast())
+}
+
+/// Starts a detached thread that runs `body` with the runtime as argument.
+/// False when none can be had.
+#[cfg(not(loom))]
 pub fn spawn(body: Body, runtime: &'static Runtime) -> bool {
     create(body, ptr::from_ref(runtime).cast_mut().cast())
 }

@@ -22,17 +22,7 @@ pub struct Wakeup {
 }
 
 impl Wakeup {
-    #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Wakeup {
-            word: AtomicU32::new(0),
-            state: AtomicU32::new(AWAKE),
-            eventfd: AtomicI32::new(0),
-        }
-    }
-
-    #[cfg(loom)]
-    pub fn new() -> Self {
         Wakeup {
             word: AtomicU32::new(0),
             state: AtomicU32::new(AWAKE),
@@ -49,7 +39,9 @@ impl Wakeup {
     /// must look once more for work and then sleep or [`Wakeup::awake`].
     pub fn prepare(&self) -> u32 {
         let sample = self.word.load(Ordering::SeqCst);
-        self.state.store(SLEEPING, Ordering::SeqCst);
+        // A swap, here and in `awake`: it costs what a SeqCst store costs,
+        // and comes after the waker's swap for everybody (loom, too).
+        self.state.swap(SLEEPING, Ordering::SeqCst);
         // The store comes before the look for work that follows.
         fence(Ordering::SeqCst);
         sample
@@ -57,7 +49,7 @@ impl Wakeup {
 
     /// The sleeper is back, or did not sleep.
     pub fn awake(&self) {
-        self.state.store(AWAKE, Ordering::SeqCst);
+        self.state.swap(AWAKE, Ordering::SeqCst);
     }
 
     /// Wakes the sleeper if there is one; the work was given before. True: by
@@ -75,7 +67,6 @@ impl Wakeup {
         false
     }
 
-    #[cfg(not(loom))]
     fn signal(&self) {
         let _errno = sys::KeepErrno::new();
         let eventfd = self.eventfd.load(Ordering::Relaxed);
@@ -87,11 +78,6 @@ impl Wakeup {
         } else {
             sys::futex_wake(self.word.as_ptr(), 1);
         }
-    }
-
-    #[cfg(loom)]
-    fn signal(&self) {
-        loom::thread::yield_now();
     }
 
     /// From now on wakes go through `eventfd` (None: through the futex).

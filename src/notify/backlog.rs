@@ -72,18 +72,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Backlog {
-            state: Mutex::new(State::new()),
-            tally: Tally::new(),
-            bell: Bell::new(),
-            help_at: AtomicU64::new(0),
-        }
-    }
-
-    #[cfg(loom)]
-    pub fn new() -> Self {
         Backlog {
             state: Mutex::new(State::new()),
             tally: Tally::new(),

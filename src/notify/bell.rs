@@ -9,16 +9,12 @@
 use std::time::Duration;
 
 use crate::sync::atomic::{AtomicU32, Ordering};
-#[cfg(not(loom))]
 use crate::sys;
 
 pub(super) struct Bell {
     strokes: AtomicU32,
-    #[cfg(loom)]
-    sleepers: (loom::sync::Mutex<()>, loom::sync::Condvar),
 }
 
-#[cfg(not(loom))]
 impl Bell {
     pub const fn new() -> Self {
         Bell {
@@ -40,43 +36,9 @@ impl Bell {
         // caller looks at its state again.
         let _ = sys::futex_wait(&self.strokes, sampled, limit);
     }
-}
 
-impl Bell {
     /// The count to compare with; to be read with the lock held.
     pub fn sample(&self) -> u32 {
         self.strokes.load(Ordering::Relaxed)
-    }
-}
-
-/// The futex as loom can follow it: comparison and sleep are one step.
-#[cfg(loom)]
-impl Bell {
-    pub fn new() -> Self {
-        Bell {
-            strokes: AtomicU32::new(0),
-            sleepers: (loom::sync::Mutex::new(()), loom::sync::Condvar::new()),
-        }
-    }
-
-    pub fn ring(&self, count: i32) {
-        self.strokes.fetch_add(1, Ordering::Relaxed);
-        let _bucket = self.sleepers.0.lock().unwrap();
-        for _ in 0..count.min(4) {
-            self.sleepers.1.notify_one();
-        }
-    }
-
-    /// A limited sleep is modelled as one that ends at once.
-    pub fn wait(&self, sampled: u32, limit: Option<Duration>) {
-        if limit.is_some() {
-            loom::thread::yield_now();
-            return;
-        }
-        let mut bucket = self.sleepers.0.lock().unwrap();
-        while self.strokes.load(Ordering::Relaxed) == sampled {
-            bucket = self.sleepers.1.wait(bucket).unwrap();
-        }
-        drop(bucket);
     }
 }

@@ -20,6 +20,7 @@ use super::muster::Muster;
 use super::notice::{Form, Notice, Origin};
 use super::pace::Hold;
 use super::turn::Turns;
+use crate::sync;
 
 fn notice(signo: i32, value: usize) -> Notice {
     Notice {
@@ -154,7 +155,11 @@ fn finish(backlog: &Backlog, fake: &Fake) {
 fn model(preemptions: Option<usize>, body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions;
-    builder.check(body);
+    builder.check(move || {
+        // A limited sleep is one that ends at once.
+        sync::model::end_time();
+        body();
+    });
 }
 
 /// Two threads post the same signal, with room for one.

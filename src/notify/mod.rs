@@ -109,9 +109,9 @@ impl Default for Notifier {
     }
 }
 
-/// The body of `new`, which is const but for loom.
-macro_rules! new_notifier {
-    () => {
+impl Notifier {
+    /// A notifier at rest: no allocation, no thread.
+    pub const fn new() -> Self {
         Notifier {
             backlog: Backlog::new(),
             muster: Muster::new(),
@@ -129,20 +129,6 @@ macro_rules! new_notifier {
             turns: Turns::new(),
             refused_at: AtomicU64::new(0),
         }
-    };
-}
-
-impl Notifier {
-    /// A notifier at rest: no allocation, no thread.
-    #[cfg(not(loom))]
-    pub const fn new() -> Self {
-        new_notifier!()
-    }
-
-    /// A notifier at rest.
-    #[cfg(loom)]
-    pub fn new() -> Self {
-        new_notifier!()
     }
 
     /// Sets the options; to be called before the first request is accepted.

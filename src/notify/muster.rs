@@ -32,17 +32,7 @@ fn secured_of(word: u64) -> u32 {
 }
 
 impl Muster {
-    #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Muster {
-            word: AtomicU64::new(0),
-            kept: AtomicBool::new(false),
-            bell: Bell::new(),
-        }
-    }
-
-    #[cfg(loom)]
-    pub fn new() -> Self {
         Muster {
             word: AtomicU64::new(0),
             kept: AtomicBool::new(false),

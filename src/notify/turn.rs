@@ -23,13 +23,7 @@ pub(super) struct Shared<'a>(&'a Turns);
 pub(super) struct Alone<'a>(&'a Turns);
 
 impl Turns {
-    #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Turns(AtomicU32::new(0))
-    }
-
-    #[cfg(loom)]
-    pub fn new() -> Self {
         Turns(AtomicU32::new(0))
     }
 
