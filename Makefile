@@ -30,9 +30,10 @@ header-check:
 rust-check:
 	$(CARGO) test --release --lib
 
-# Models of the lock-free parts, checked over all interleavings.
+# Models of the concurrent parts, checked over all interleavings, or all with so many preemptions.
 loom:
-	RUSTFLAGS="--cfg loom" $(CARGO) test --release --lib --target-dir $(BUILD)/loom loom_
+	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		$(CARGO) test --release --lib --target-dir $(BUILD)/loom loom_
 
 lint:
 	$(CARGO) fmt --check

@@ -6,7 +6,7 @@
 #   make check-valgrind                                               the C tests under memcheck (half an hour)
 #   make check-load                                                   the C tests beside stress-ng, REPEAT times
 
-CHECKS += rust-check c-test symbols-test header-test trace-test unaware-test sanitizer-test
+CHECKS += rust-check loom c-test symbols-test header-test trace-test unaware-test sanitizer-test
 C_TEST_OPTS ?=
 REPEAT ?= 20
 # Not in the recipe: make would run a line that names it even under -n.

@@ -36,6 +36,8 @@ mod intake;
 mod lanes;
 mod listio;
 mod load;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod message;
 mod notify;
 mod own_descriptors;

@@ -42,6 +42,12 @@ impl Load {
         &self.files[usize::from(slot) % FILES]
     }
 
+    /// Where the counter of a descriptor lies, for a model to stop there.
+    #[cfg(loom)]
+    pub fn place(&self, fildes: c_int) -> usize {
+        std::ptr::from_ref(self.descriptor(fildes)).addr()
+    }
+
     /// A request is submitted.
     pub fn add(&self, fildes: c_int, slot: u16, kind: Kind) {
         self.descriptor(fildes)

@@ -127,7 +127,7 @@ impl Claimed {
     }
 
     /// Hands it to the engine.
-    fn push(self, runtime: &'static Runtime) -> Result<(), c_int> {
+    pub fn push(self, runtime: &'static Runtime) -> Result<(), c_int> {
         self.prepare(runtime, ListPlace::NONE);
         let word = self.cb.to_word();
         // SAFETY: claimed by us; once pushed, it is not touched.

@@ -38,6 +38,13 @@ struct Slot {
 pub struct Slots([Slot; SLOTS]);
 
 impl Slots {
+    /// Where the slot of a mark lies, for a model to explore it.
+    #[cfg(loom)]
+    pub fn place(&self, mark: u16) -> std::ops::Range<usize> {
+        let at = std::ptr::from_ref(&self.0[usize::from(mark)]).addr();
+        at..at + size_of::<Slot>()
+    }
+
     fn wake(&self, mark: u16) {
         let slot = &self.0[usize::from(mark) % SLOTS];
         slot.word.fetch_add(1, Ordering::SeqCst);
@@ -113,8 +120,15 @@ impl Wakes {
     }
 }
 
+/// The mark of the calling thread: in a model, what the model says.
+#[cfg(loom)]
+fn own_mark() -> u16 {
+    crate::sync::model::waiter_mark()
+}
+
 /// The mark of the calling thread. pthread_self is a register, no
 /// thread-local of ours: safe in a handler and in a thread's last moments.
+#[cfg(not(loom))]
 fn own_mark() -> u16 {
     // SAFETY: pthread_self has no preconditions.
     let thread = unsafe { libc::pthread_self() } as u64;
@@ -280,7 +294,8 @@ pub unsafe fn wait_any(
             return Ok(());
         }
         marked = Some(seen.entries);
-        let answer = if cancellable {
+        // A model has no cancellation.
+        let answer = if cancellable && !cfg!(loom) {
             // SAFETY: the slot is static; `until` is null or points into this
             // frame.
             unsafe { aio_shim_cancellable_wait(slot.word.as_ptr(), sample, until) }

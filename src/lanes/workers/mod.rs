@@ -119,6 +119,14 @@ impl Pool {
         }
     }
 
+    /// Where the words lie that the threads and the engine wait for, for a
+    /// model to explore them; the others are settings.
+    #[cfg(loom)]
+    pub fn places(&self) -> [std::ops::Range<usize>; 2] {
+        use crate::sync::model::place;
+        [place(&self.done_count), place(&self.word)]
+    }
+
     /// Sets the largest number of threads (aio_init).
     pub fn set_most(&self, most: u32) {
         self.most.store(most.clamp(1, 1024), Ordering::Relaxed);

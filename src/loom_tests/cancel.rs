@@ -1,0 +1,91 @@
+//! aio_cancel's message against the completion it may come too late for.
+
+use super::bench::{Bench, Control, Part, check, zeros};
+use crate::abi::{AIO_ALLDONE, AIO_CANCELED, AIO_NOTCANCELED, Aiocb};
+use crate::message::{self, Question};
+use crate::process::Runtime;
+use crate::sync::model;
+
+fn cancel(runtime: &'static Runtime, one: Option<Aiocb>) -> i32 {
+    // The message lies in a frame near this one: explored, too.
+    let here = (&raw const one).addr();
+    model::explore(here - 4096..here + 4096);
+    let fildes = zeros();
+    let answer = message::ask(runtime, Question::Cancel { fildes, one });
+    answer.unwrap() as i32
+}
+
+fn start(bench: &Bench) -> &'static Runtime {
+    let parts = [
+        Part::Intake,
+        Part::Wakeup,
+        Part::Engine,
+        Part::Pool,
+        Part::Requests,
+    ];
+    bench.fresh(2, 2, &parts)
+}
+
+fn wind_up(runtime: &'static Runtime) {
+    loom::stop_exploring();
+    model::end_time();
+    model::join_all();
+    assert!(runtime.intake.is_closed() && runtime.engine.lock().is_none());
+}
+
+/// The verdict is true when it is given, and each request ends once.
+#[test]
+fn loom_cancel_against_completion() {
+    let bench = Bench::new();
+    check(Some(2), move || {
+        let runtime = start(&bench);
+        let control = Control::new(zeros());
+        assert_eq!(control.submit(runtime), Ok(()));
+        let verdict = cancel(runtime, Some(control.cb()));
+        match verdict {
+            AIO_CANCELED => assert_eq!(control.error(runtime), libc::ECANCELED),
+            AIO_ALLDONE => assert_eq!(control.error(runtime), 0),
+            _ => assert_eq!(verdict, AIO_NOTCANCELED),
+        }
+        control.wait(runtime);
+        let result = (control.error(runtime), control.value(runtime));
+        let expected = if verdict == AIO_CANCELED {
+            (libc::ECANCELED, -1)
+        } else {
+            (0, 4)
+        };
+        assert_eq!(result, expected);
+        wind_up(runtime);
+        assert_eq!(result, (control.error(runtime), control.value(runtime)));
+    });
+}
+
+/// All of a descriptor at once.
+#[test]
+fn loom_cancel_all_of_a_descriptor() {
+    let bench = Bench::new();
+    check(Some(2), move || {
+        let runtime = start(&bench);
+        let controls = [Control::new(zeros()), Control::new(zeros())];
+        for control in &controls {
+            assert_eq!(control.submit(runtime), Ok(()));
+        }
+        let verdict = cancel(runtime, None);
+        let ended = |error| {
+            controls
+                .iter()
+                .filter(|control| control.error(runtime) == error)
+                .count()
+        };
+        match verdict {
+            AIO_CANCELED => assert!(ended(libc::ECANCELED) > 0 && ended(libc::EINPROGRESS) == 0),
+            AIO_ALLDONE => assert_eq!(ended(0), 2),
+            _ => assert_eq!(verdict, AIO_NOTCANCELED),
+        }
+        for control in &controls {
+            control.wait(runtime);
+        }
+        assert_eq!(ended(0) + ended(libc::ECANCELED), 2);
+        wind_up(runtime);
+    });
+}

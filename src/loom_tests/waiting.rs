@@ -1,0 +1,209 @@
+//! Completion against waiting: the status word, the marks, the slots.
+
+use loom::cell::UnsafeCell;
+use loom::thread;
+use std::sync::Arc;
+
+use super::bench::{Bench, Control, Part, check, spawn, wait_for};
+use crate::process::Runtime;
+use crate::request;
+use crate::sync::atomic::Ordering;
+use crate::sync::model;
+use crate::wait::{Deadline, Wakes, wait_any};
+
+/// Completes a request as a lane does: the data, the result, the wake.
+fn complete(runtime: &Runtime, control: &Control, data: Option<&UnsafeCell<u32>>) {
+    if let Some(data) = data {
+        // SAFETY: loom's own check.
+        data.with_mut(|place| unsafe { *place = 7 });
+    }
+    let mut wakes = Wakes::new();
+    // SAFETY: claimed by the model, completed once.
+    wakes.add(unsafe { request::publish(control.cb(), Ok(4)) });
+    wakes.flush(&runtime.slots);
+}
+
+/// Whoever sees the end of a request sees its result and its data.
+fn has_result(runtime: &Runtime, control: &Control, data: &UnsafeCell<u32>) {
+    assert_eq!(control.error(runtime), 0);
+    assert_eq!(control.value(runtime), 4);
+    // SAFETY: loom's own check.
+    assert_eq!(data.with(|place| unsafe { *place }), 7);
+}
+
+struct Data(UnsafeCell<u32>);
+// SAFETY: loom checks the accesses.
+unsafe impl Send for Data {}
+// SAFETY: as above.
+unsafe impl Sync for Data {}
+
+fn data() -> Arc<Data> {
+    Arc::new(Data(UnsafeCell::new(0)))
+}
+
+/// Two threads wait for one request.
+fn two_waiters(marks: usize) {
+    let bench = Bench::new();
+    check(Some(3), move || {
+        let runtime = bench.fresh(1, 0, &[Part::Requests]);
+        model::set_marks(marks);
+        let control = Arc::new(Control::new(0));
+        let data = data();
+        control.claim(runtime);
+        let lane = {
+            let (control, data) = (control.clone(), data.clone());
+            spawn(move || complete(runtime, &control, Some(&data.0)))
+        };
+        let other = {
+            let (control, data) = (control.clone(), data.clone());
+            spawn(move || {
+                control.wait(runtime);
+                has_result(runtime, &control, &data.0);
+            })
+        };
+        control.wait(runtime);
+        has_result(runtime, &control, &data.0);
+        other.join().unwrap();
+        lane.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_waiter_sees_the_completion() {
+    let bench = Bench::new();
+    check(None, move || {
+        let runtime = bench.fresh(1, 0, &[Part::Requests]);
+        let control = Arc::new(Control::new(0));
+        let data = data();
+        control.claim(runtime);
+        let lane = {
+            let (control, data) = (control.clone(), data.clone());
+            spawn(move || complete(runtime, &control, Some(&data.0)))
+        };
+        control.wait(runtime);
+        has_result(runtime, &control, &data.0);
+        lane.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_two_waiters_for_one_request() {
+    two_waiters(0);
+}
+
+/// The same, with threads that hash to one slot.
+#[test]
+fn loom_two_waiters_share_a_slot() {
+    two_waiters(1);
+}
+
+/// Each of two threads waits for its own request, in one slot: the wake of
+/// the one is a wake for nothing to the other, which must sleep on.
+#[test]
+fn loom_a_wake_for_somebody_else() {
+    let bench = Bench::new();
+    check(Some(3), move || {
+        let runtime = bench.fresh(1, 0, &[Part::Requests]);
+        model::set_marks(1);
+        let controls = [Arc::new(Control::new(0)), Arc::new(Control::new(0))];
+        for control in &controls {
+            control.claim(runtime);
+        }
+        let lane = {
+            let controls = controls.clone();
+            spawn(move || {
+                complete(runtime, &controls[0], None);
+                complete(runtime, &controls[1], None);
+            })
+        };
+        let other = {
+            let control = controls[1].clone();
+            spawn(move || control.wait(runtime))
+        };
+        controls[0].wait(runtime);
+        other.join().unwrap();
+        lane.join().unwrap();
+    });
+}
+
+/// A list of two, of which either may be the first; the other follows.
+#[test]
+fn loom_a_list_wakes_for_either() {
+    let bench = Bench::new();
+    check(Some(3), move || {
+        let runtime = bench.fresh(1, 0, &[Part::Requests]);
+        let controls = [Arc::new(Control::new(0)), Arc::new(Control::new(0))];
+        for control in &controls {
+            control.claim(runtime);
+        }
+        let lanes = controls
+            .clone()
+            .map(|control| spawn(move || complete(runtime, &control, None)));
+        wait_for(runtime, &[&controls[0], &controls[1]]);
+        let done = |control: &Arc<Control>| control.error(runtime) == 0;
+        assert!(controls.iter().any(done), "woken for nothing");
+        controls[0].wait(runtime);
+        controls[1].wait(runtime);
+        for lane in lanes {
+            lane.join().unwrap();
+        }
+    });
+}
+
+/// A request that completes and is at once submitted again, by its handler,
+/// and does not complete any more: who waited for the first one comes back.
+#[test]
+fn loom_submitted_again_at_once() {
+    let bench = Bench::new();
+    check(Some(4), move || {
+        let runtime = bench.fresh(1, 0, &[Part::Requests]);
+        let control = Arc::new(Control::new(0));
+        control.claim(runtime);
+        let lane = {
+            let control = control.clone();
+            spawn(move || {
+                // Once the waiter is known to wait for this one.
+                // SAFETY: a valid control block.
+                let status = unsafe { control.cb().status() };
+                while request::mark_of(status.load(Ordering::Acquire)) == 0 {
+                    thread::yield_now();
+                }
+                complete(runtime, &control, None);
+                control.claim(runtime);
+            })
+        };
+        wait_for(runtime, &[&control]);
+        lane.join().unwrap();
+        assert_eq!(control.error(runtime), libc::EINPROGRESS);
+    });
+}
+
+/// The time limit against the completion: either answer, nothing else; and
+/// a completion that was before the limit is found.
+#[test]
+fn loom_the_time_is_over() {
+    let bench = Bench::new();
+    check(None, move || {
+        let runtime = bench.fresh(1, 0, &[Part::Requests]);
+        let control = Arc::new(Control::new(0));
+        control.claim(runtime);
+        let lane = {
+            let control = control.clone();
+            spawn(move || {
+                complete(runtime, &control, None);
+                model::end_time();
+            })
+        };
+        let hour = libc::timespec {
+            tv_sec: 3600,
+            tv_nsec: 0,
+        };
+        let deadline = Deadline::after(&hour).unwrap();
+        let entry = control.cb().as_ptr().cast_const();
+        // SAFETY: a valid list of one.
+        let waited = unsafe { wait_any(runtime, &raw const entry, 1, Some(deadline), true) };
+        assert_eq!(waited, Ok(()), "the completion came before the end of time");
+        assert_eq!(control.error(runtime), 0);
+        lane.join().unwrap();
+    });
+}
