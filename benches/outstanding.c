@@ -93,12 +93,12 @@ static double file_reads(const struct options *o)
     char *buffer = buffer_new(FILE_DEPTH * o->block);
     struct aiocb cbs[FILE_DEPTH];
     memset(cbs, 0, sizeof cbs);
-    /* The first read of a descriptor comes behind all that was submitted before: the cost of a read is measured, not how
-     * long it takes to work that off. */
-    prepare(&cbs[0], fd, buffer, o->block, 0);
-    if (aio_read(&cbs[0]) != 0)
-        die("aio_read: %s", strerror(errno));
-    wait_for(&cbs[0], (ssize_t)o->block);
+    /* A sync comes behind all that was submitted before: the cost of a read is measured, not how long it takes to work
+     * that off. */
+    prepare(&cbs[0], fd, NULL, 0, 0);
+    if (aio_fsync(O_DSYNC, &cbs[0]) != 0)
+        die("aio_fsync: %s", strerror(errno));
+    wait_for(&cbs[0], 0);
     uint64_t from = now_ns();
     for (unsigned i = 0; i < FILE_READS + FILE_DEPTH; i++) {
         struct aiocb *cb = &cbs[i % FILE_DEPTH];
