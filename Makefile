@@ -31,8 +31,9 @@ rust-check:
 	$(CARGO) test --release --lib
 
 # Models of the concurrent parts, checked over all interleavings, or all with so many preemptions.
+# No backtrace: it does not fit on the stack of a model's thread.
 loom:
-	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	RUST_BACKTRACE=0 RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 		$(CARGO) test --release --lib --target-dir $(BUILD)/loom loom_
 
 lint:

@@ -1,6 +1,8 @@
 //! aio_cancel's message against the completion it may come too late for.
 
-use super::bench::{Bench, Control, Part, check, zeros};
+use std::sync::Arc;
+
+use super::bench::{Bench, Control, Part, check, spawn, zeros};
 use crate::abi::{AIO_ALLDONE, AIO_CANCELED, AIO_NOTCANCELED, Aiocb};
 use crate::message::{self, Question};
 use crate::process::Runtime;
@@ -86,6 +88,45 @@ fn loom_cancel_all_of_a_descriptor() {
             control.wait(runtime);
         }
         assert_eq!(ended(0) + ended(libc::ECANCELED), 2);
+        wind_up(runtime);
+    });
+}
+
+/// A request that another thread is just submitting: what is said of it is
+/// true all the same.
+#[test]
+fn loom_cancel_against_submission() {
+    let bench = Bench::new();
+    check(Some(2), move || {
+        loom::stop_exploring();
+        let runtime = bench.fresh(1, 1, &[Part::Intake, Part::Requests]);
+        let first = Control::new(zeros());
+        assert_eq!(first.submit(runtime), Ok(()));
+        first.wait(runtime);
+        loom::explore();
+        let control = Arc::new(Control::new(zeros()));
+        let submitting = {
+            let control = control.clone();
+            spawn(move || assert_eq!(control.submit(runtime), Ok(())))
+        };
+        let before = control.error(runtime);
+        let verdict = cancel(runtime, Some(control.cb()));
+        match verdict {
+            AIO_CANCELED => assert_eq!(control.error(runtime), libc::ECANCELED),
+            // Complete, or not begun when it was asked.
+            AIO_ALLDONE if before == libc::EINPROGRESS => assert_eq!(control.error(runtime), 0),
+            AIO_ALLDONE => {}
+            _ => assert_eq!(verdict, AIO_NOTCANCELED),
+        }
+        submitting.join().unwrap();
+        control.wait(runtime);
+        let result = (control.error(runtime), control.value(runtime));
+        let expected = if verdict == AIO_CANCELED {
+            (libc::ECANCELED, -1)
+        } else {
+            (0, 4)
+        };
+        assert_eq!(result, expected);
         wind_up(runtime);
     });
 }

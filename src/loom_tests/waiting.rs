@@ -178,8 +178,31 @@ fn loom_submitted_again_at_once() {
     });
 }
 
-/// The time limit against the completion: either answer, nothing else; and
-/// a completion that was before the limit is found.
+/// A program that never waits, but asks for the error until it is there.
+#[test]
+fn loom_aio_error_comes_with_the_data() {
+    let bench = Bench::new();
+    check(None, move || {
+        let runtime = bench.fresh(1, 0, &[Part::Requests]);
+        let control = Arc::new(Control::new(0));
+        let data = data();
+        control.claim(runtime);
+        let lane = {
+            let (control, data) = (control.clone(), data.clone());
+            spawn(move || complete(runtime, &control, Some(&data.0)))
+        };
+        while control.error(runtime) == libc::EINPROGRESS {
+            thread::yield_now();
+        }
+        // SAFETY: loom's own check.
+        assert_eq!(data.0.with(|place| unsafe { *place }), 7);
+        has_result(runtime, &control, &data.0);
+        lane.join().unwrap();
+    });
+}
+
+/// The time limit against a completion that was before it: it is found,
+/// also where its wake comes too late.
 #[test]
 fn loom_the_time_is_over() {
     let bench = Bench::new();
@@ -190,8 +213,11 @@ fn loom_the_time_is_over() {
         let lane = {
             let control = control.clone();
             spawn(move || {
-                complete(runtime, &control, None);
+                let mut wakes = Wakes::new();
+                // SAFETY: claimed by the model, completed once.
+                wakes.add(unsafe { request::publish(control.cb(), Ok(4)) });
                 model::end_time();
+                wakes.flush(&runtime.slots);
             })
         };
         let hour = libc::timespec {
