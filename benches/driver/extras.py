@@ -27,6 +27,8 @@ def run_all(runner, directories, quick, seconds, repetitions, say, wanted):
     for how in ("none", "signal", "thread", "eventfd"):
         who = [RING, WORKERS] if how == "eventfd" else AIO
         add(f"notify-{how}", {c: (["notify", "--how", how, "--depth", "64"] + hot + window, THROUGH_ENGINE) for c in who})
+    for how in ("none", "signal"):  # where a device, not a processor, sets the pace
+        add(f"notify-direct-{how}", {c: (["notify", "--how", how, "--depth", "32"] + direct + window, None) for c in [RING, WORKERS]})
     for kind, files in (("hot", hot), ("direct", direct)):
         add(f"list-{kind}", {c: (["list", "--depth", "64"] + files + window, None) for c in AIO})
     for threads in (8, 64) if quick else (1, 8, 64):

@@ -137,9 +137,11 @@ def more(extras):
     for c in (RING, WORKERS):
         rows.append(ratio_row(f"RT signals a second: {c} / glibc", e("notify-signal"), "iops", c, GLIBC, 1))
         rows.append(ratio_row(f"SIGEV_THREAD callbacks a second: {c} / glibc", e("notify-thread"), "iops", c, GLIBC, 5))
+        rows.append(ratio_row(f"completion rate with signal / without, O_DIRECT reads: {c}", e("notify-direct-signal"), "iops", c, c,
+                              0.8, False, e("notify-direct-none")))
         for how in ("signal", "eventfd"):
-            rows.append(ratio_row(f"completion rate with {how} / without: {c}", e(f"notify-{how}"), "iops", c, c, 0.8, False,
-                                  e("notify-none")))
+            rows.append(ratio_row(f"completion rate with {how} / without, cached reads: {c}", e(f"notify-{how}"), "iops", c, c, 0.8,
+                                  False, e("notify-none")))
     return rows
 
 
