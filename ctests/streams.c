@@ -122,10 +122,14 @@ CASE(9, nonblocking_write_without_room, GLIBC_OK, 20)
     for (size_t i = 0; i < 5; i++) {
         struct pair pair = make_pair(kinds[i]);
         char byte = 1;
-        fill_up(pair.ends[1]);
-        struct aiocb cb = request(pair.ends[1], &byte, 1, 0);
-        CHECK_EQ(aio_write(&cb), 0);
-        int error = wait_done(&cb);
+        int error = 0;
+        for (int try = 0; error != EAGAIN && try < 50; try++) { /* on a busy machine TCP makes room for more much later */
+            fill_up(pair.ends[1]);
+            struct aiocb cb = request(pair.ends[1], &byte, 1, 0);
+            CHECK_EQ(aio_write(&cb), 0);
+            error = wait_done(&cb);
+            CHECK(error == EAGAIN || kinds[i] == TCP, "%s: error %d", kind_names[kinds[i]], error);
+        }
         CHECK(error == EAGAIN, "%s: error %d", kind_names[kinds[i]], error);
         close_pair(&pair);
     }
