@@ -91,7 +91,7 @@ const PENANCE_NS: u64 = 20_000_000;
 /// One that takes longer than this did not just lose its processor.
 const STALL_NS: u64 = 50_000_000;
 /// The pool then gets them for this many times as long...
-const STALL_SHARE: u64 = 16;
+const STALL_SHARE: u64 = 4;
 /// ... and at most for this long.
 const PENANCE_MOST_NS: u64 = 10_000_000_000;
 
