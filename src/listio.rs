@@ -103,8 +103,11 @@ pub unsafe fn submit(
         return Err(libc::EAGAIN);
     }
     if mode == LIO_NOWAIT {
-        if notice.is_some() && chain.length == 0 {
-            message::ask(runtime, Question::Notify { event })?;
+        if let Some(notice) = &notice
+            && chain.length == 0
+        {
+            message::ask(runtime, Question::Notify { event })
+                .inspect_err(|_| runtime.notifier.withdraw(notice))?;
         }
         return if refused == 0 { Ok(()) } else { Err(libc::EIO) };
     }
