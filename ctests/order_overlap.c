@@ -123,3 +123,24 @@ CASE(15, what_a_finished_write_wrote_is_seen, GLIBC_OK, 30)
         CHECK_EQ(mapped[16], i);
     }
 }
+
+/* Elements of one list, too: a cached read that could be served in the calling thread waits for the write before it. */
+CASE(15, a_read_behind_a_write_of_its_list_sees_it, GLIBC_OK, 20)
+{
+    enum { ROUNDS = 200, SIZE = 4096 };
+    static unsigned char out[SIZE], in[SIZE];
+    int fd = temp_file(ON_DISK, SIZE, 1, 0);
+    struct aiocb first = request(fd, in, SIZE, 0);
+    CHECK_EQ(aio_read(&first), 0); /* what the descriptor is, is known from here on */
+    CHECK_DONE(&first, SIZE);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct aiocb write = request(fd, out, SIZE, 0), read = request(fd, in, SIZE, 0), *list[] = {&write, &read};
+        memset(out, i + 1, SIZE);
+        write.aio_lio_opcode = LIO_WRITE;
+        read.aio_lio_opcode = LIO_READ;
+        CHECK_EQ(lio_listio(LIO_WAIT, list, 2, NULL), 0);
+        CHECK_DONE(&write, SIZE);
+        CHECK_DONE(&read, SIZE);
+        CHECK(memcmp(in, out, SIZE) == 0, "round %d: the read has %d", i, in[0]);
+    }
+}
