@@ -68,11 +68,17 @@ fn link<'a>(word: u64) -> &'a AtomicU64 {
 
 impl Engine {
     /// Takes over everything on the intake. True if there was something.
+    /// What comes meanwhile must wait for what came before: called by itself
+    /// this does nothing.
     pub(super) fn take_intake(&mut self, runtime: &'static Runtime) -> bool {
+        if self.accepting {
+            return false;
+        }
         self.taken = 0;
         if runtime.intake.is_empty() {
             return false;
         }
+        self.accepting = true;
         self.natures.forget();
         runtime.intake.take().drain(link, |word| {
             // SAFETY: as in `link`; a message is answered at most once, here
@@ -86,6 +92,7 @@ impl Engine {
                 }
             }
         });
+        self.accepting = false;
         true
     }
 

@@ -32,7 +32,7 @@ use crate::abi::Aiocb;
 use crate::completion::Batch;
 use crate::descriptor::Class;
 use crate::lanes::ring::Ring;
-use crate::lanes::workers::{Done, Job};
+use crate::lanes::workers::{Done, End, Job};
 use crate::process::Runtime;
 use crate::request::Outcome;
 use crate::scheduler::{Handle, Order, Scheduler};
@@ -119,6 +119,8 @@ pub struct Engine {
     done: Vec<Done>,
     /// Requests taken over in this turn.
     taken: u32,
+    /// The intake is being taken over.
+    accepting: bool,
     /// The largest descriptor number seen.
     highest: c_int,
 }
@@ -149,6 +151,7 @@ impl Engine {
             closings: Vec::new(),
             done: Vec::new(),
             taken: 0,
+            accepting: false,
             highest: 0,
         }
     }
@@ -179,21 +182,25 @@ impl Engine {
         self.deadlines.first().map(|&(time, _)| time)
     }
 
-    /// Ends a request that was carried out, or refused, by this thread.
+    /// Ends a request that was carried out, or refused, by this thread, or
+    /// whose end a worker left to it.
     fn finish(&mut self, runtime: &'static Runtime, handle: Handle, outcome: Outcome, lane: Lane) {
         let cb = self.scheduler.payload(handle).cb;
         // SAFETY: in progress and ours: its handle is live and it is with
         // no worker; `retire` frees the handle.
         unsafe { self.batch.complete(runtime, cb, outcome, lane) };
+        if failure(outcome.err()).is_some() && self.scheduler.operation(handle).writes_file() {
+            // A sync that was submitted while the write was in progress
+            // carries its error, though it may still lie on the intake. (One
+            // that comes in this very moment does so, too.)
+            self.take_intake(runtime);
+        }
         self.retire(handle, outcome.err());
     }
 
     /// Frees the handle of a request whose result is published.
     fn retire(&mut self, handle: Handle, failed: Option<c_int>) {
-        // A cancelled write has not failed: an fsync behind it has nothing to
-        // report.
-        let failed = failed.filter(|&error| error != libc::ECANCELED);
-        let request = self.scheduler.finish(handle, failed);
+        let request = self.scheduler.finish(handle, failure(failed));
         self.depart(handle, request);
     }
 
@@ -216,9 +223,14 @@ impl Engine {
         }
         let mut done = std::mem::take(&mut self.done);
         runtime.pool.take_done(&mut done);
-        for done in done.drain(..) {
+        for Done { handle, end } in done.drain(..) {
             self.pooled -= 1;
-            self.retire(done.handle, done.failed);
+            match end {
+                End::Published(failed) => self.retire(handle, failed),
+                End::WriteFailed(error) => {
+                    self.finish(runtime, handle, Err(error), Lane::Workers);
+                }
+            }
         }
         done.shrink_to(64);
         self.done = done;
@@ -229,6 +241,12 @@ impl Engine {
     fn is_idle(&self) -> bool {
         self.scheduler.is_empty() && self.pooled == 0 && self.closings.is_empty()
     }
+}
+
+/// The error that a sync behind a write carries. A cancelled write has not
+/// failed: there is nothing to report.
+fn failure(error: Option<c_int>) -> Option<c_int> {
+    error.filter(|&error| error != libc::ECANCELED)
 }
 
 /// How soon the engine looks again at what a close waits for.

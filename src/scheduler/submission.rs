@@ -119,7 +119,7 @@ impl Operation {
 
     /// Whether an `aio_fsync` submitted later waits for this one.
     #[inline]
-    pub(super) fn writes_file(&self) -> bool {
+    pub fn writes_file(&self) -> bool {
         matches!(self, Operation::Write { .. } | Operation::Append { .. })
     }
 

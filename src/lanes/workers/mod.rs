@@ -34,10 +34,19 @@ pub use poller::{Poller, Way};
 /// depth 32 than 32 do. More come when none of these gets anything done.
 const FEW: u32 = 8;
 
-/// What a worker tells the engine about a job it finished and published.
+/// What a worker tells the engine about a job it finished.
 pub struct Done {
     pub handle: Handle,
-    pub failed: Option<i32>,
+    pub end: End,
+}
+
+/// How a job ended.
+pub enum End {
+    /// Its result is published: it succeeded, or failed with this error.
+    Published(Option<i32>),
+    /// A write failed with this error, which is the engine's to publish: it
+    /// must take over, right after, the syncs that carry it.
+    WriteFailed(i32),
 }
 
 struct Inner {
@@ -217,7 +226,7 @@ impl Pool {
         self.inner.lock().queue.len()
     }
 
-    /// Leaves word of a published job for the engine.
+    /// Leaves word of a finished job for the engine.
     pub fn report(&self, done: Done) {
         {
             // Counted with the lock held, so that list and count agree.

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::{Done, Job, Next, Pool, wake_idle};
+use super::{Done, End, Job, Next, Pool, wake_idle};
 use crate::completion::Batch;
 use crate::engine;
 use crate::probes;
@@ -167,22 +167,29 @@ fn take(runtime: &'static Runtime, number: u32, rest: &mut Rest) -> Option<Job> 
     }
 }
 
-/// Runs a job: publishes its result, and leaves word for the engine.
+/// Runs a job: publishes its result (but for the failure of a write, which is
+/// the engine's to publish), and leaves word for the engine.
 fn run(runtime: &'static Runtime, job: &Job) {
     probes::start(job.cb, Lane::Workers);
     runtime.stats.job();
-    let outcome = job.run();
-    let mut batch = Batch::new();
-    // SAFETY: the job owns the request in progress; it is popped once.
-    unsafe { batch.complete(runtime, job.cb, outcome, Lane::Workers) };
-    batch.flush(runtime);
+    let end = match job.run() {
+        Err(error) if job.kind.is_write() => End::WriteFailed(error),
+        outcome => {
+            let mut batch = Batch::new();
+            // SAFETY: the job owns the request in progress; it is popped once.
+            unsafe { batch.complete(runtime, job.cb, outcome, Lane::Workers) };
+            batch.flush(runtime);
+            End::Published(outcome.err())
+        }
+    };
     let pool = &runtime.pool;
     pool.finished(job.handle);
+    let must_hear = matches!(end, End::WriteFailed(_));
     pool.report(Done {
         handle: job.handle,
-        failed: outcome.err(),
+        end,
     });
-    if !pool.leads() && pool.wanted() {
+    if !pool.leads() && (must_hear || pool.wanted()) {
         runtime.wakeup.wake();
     }
 }
