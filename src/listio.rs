@@ -84,8 +84,14 @@ pub unsafe fn submit(
                 if claimed.try_inline(runtime) {
                     continue;
                 }
+                let place = ListPlace {
+                    first: notice.is_some() && chain.length == 0,
+                    member: notice.is_some(),
+                    last: false,
+                    awaited: mode == LIO_WAIT && !claimed.notifies(),
+                };
                 // SAFETY: both are claimed by us and not handed over.
-                unsafe { chain.add(runtime, claimed, notice.is_some(), event) }
+                unsafe { chain.add(runtime, claimed, place, event) }
             }
             Err(_) => {
                 runtime.stats.refuse();
@@ -142,29 +148,22 @@ unsafe fn element(runtime: &'static Runtime, cb: Aiocb, opcode: c_int) -> Result
 impl Chain {
     /// # Safety
     /// `claimed` and the chain's elements are claimed by us; `event` is
-    /// readable when `notifies`.
+    /// readable when `place` is that of a member.
     unsafe fn add(
         &mut self,
         runtime: &'static Runtime,
         claimed: Claimed,
-        notifies: bool,
+        place: ListPlace,
         event: *const libc::sigevent,
     ) {
         let cb = claimed.cb;
-        claimed.prepare(
-            runtime,
-            ListPlace {
-                first: notifies && self.oldest.is_none(),
-                member: notifies,
-                last: false,
-            },
-        );
+        claimed.prepare(runtime, place);
         // SAFETY: by contract; the reserved bytes are ours while in progress.
         unsafe {
             match self.newest {
                 Some(before) => cb.link().store(before.to_word(), Ordering::Relaxed),
                 None => {
-                    if notifies {
+                    if place.member {
                         cb.list_event().write(event.cast::<ListEvent>().read());
                     }
                     self.oldest = Some(cb);
@@ -192,6 +191,7 @@ impl Chain {
                         first: false,
                         member: true,
                         last: true,
+                        awaited: false,
                     },
                     0,
                 );
@@ -234,6 +234,9 @@ impl Chain {
 /// Waits for each element in turn; true if one failed. EINTR leaves them
 /// running, and nothing of this frame is known to anybody.
 ///
+/// The last one first: elements end about in call order, so most are done
+/// when the caller wakes for the first time.
+///
 /// # Safety
 /// As for [`submit`].
 unsafe fn wait_for_all(
@@ -242,7 +245,7 @@ unsafe fn wait_for_all(
     count: usize,
 ) -> Result<bool, c_int> {
     let mut failed = false;
-    for index in 0..count {
+    for index in (0..count).rev() {
         // SAFETY: index < count; entries are null or valid.
         unsafe {
             let entry = list.add(index);

@@ -148,9 +148,13 @@ impl Engine {
                         twin: false,
                         begun: false,
                         closing: false,
+                        awaited: progress.place.awaited,
                     },
                 );
                 runtime.stats.outstanding(self.scheduler.len());
+                if progress.place.awaited {
+                    self.patience.joined();
+                }
                 // Where aio_cancel finds it again.
                 // SAFETY: in progress and ours.
                 unsafe { cb.link() }.store(u64::from(handle.as_u32()) + 1, Ordering::Relaxed);

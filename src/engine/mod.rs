@@ -21,6 +21,7 @@ mod close;
 mod dispatch;
 mod fallback;
 mod groups;
+mod patience;
 mod slab;
 mod start;
 mod streams;
@@ -44,6 +45,7 @@ use accept::Natures;
 use close::{Closing, Pin};
 use dispatch::Backlog;
 use groups::Group;
+use patience::Patience;
 use slab::Slab;
 use streams::Watch;
 
@@ -87,6 +89,8 @@ struct Request {
     begun: bool,
     /// A close waits for this job.
     closing: bool,
+    /// Of a list whose caller waits for the whole of it.
+    awaited: bool,
 }
 
 /// No group, no pin.
@@ -121,6 +125,8 @@ pub struct Engine {
     taken: u32,
     /// The intake is being taken over.
     accepting: bool,
+    /// Of lists that are awaited as a whole.
+    patience: Patience,
     /// The largest descriptor number seen.
     highest: c_int,
 }
@@ -152,6 +158,7 @@ impl Engine {
             done: Vec::new(),
             taken: 0,
             accepting: false,
+            patience: Patience::default(),
             highest: 0,
         }
     }
@@ -214,6 +221,9 @@ impl Engine {
         }
         if request.closing {
             self.closing_moves_on(handle);
+        }
+        if request.awaited {
+            self.patience.left();
         }
     }
 

@@ -235,10 +235,11 @@ impl Engine {
             if reaped || found {
                 rest.idle_since = None;
             }
+            let patient = self.is_patient();
             let Some(ring) = self.ring.as_mut() else {
                 return Err(libc::ENOSYS);
             };
-            if ring.unsubmitted() >= SUBMIT_AT_ONCE {
+            if ring.unsubmitted() >= SUBMIT_AT_ONCE && !patient {
                 ring.submit()?;
             } else if !self.has_own() && !self.sleep(runtime, &mut rest)? {
                 return Ok(());
@@ -279,6 +280,10 @@ impl Engine {
                     || !self.groups.is_empty()
                     || !self.closings.is_empty()),
         );
+        let patience = match limit {
+            None if self.is_patient() => self.patience.left_over(),
+            _ => None,
+        };
         let sample = runtime.wakeup.prepare();
         let Some(ring) = self.ring.as_mut() else {
             return Err(libc::ENOSYS);
@@ -289,6 +294,8 @@ impl Engine {
             } else {
                 Ok(())
             }
+        } else if let Some(patience) = patience {
+            ring.sleep_for_all(&runtime.wakeup, sample, patience)
         } else {
             ring.sleep(&runtime.wakeup, sample, limit)
         };
@@ -302,6 +309,17 @@ impl Engine {
             runtime.pool.staff(runtime, false);
         }
         Ok(true)
+    }
+
+    /// Is nothing outstanding but lists that are awaited as a whole, all in
+    /// the ring?
+    fn is_patient(&self) -> bool {
+        let outstanding = self.scheduler.len();
+        self.patience.is_for_all(outstanding)
+            && self
+                .ring
+                .as_ref()
+                .is_some_and(|ring| ring.in_flight() == outstanding)
     }
 
     /// Takes what the ring completed. True if there was anything but alarms.

@@ -298,11 +298,16 @@ impl Memory {
         !self.visible
     }
 
-    /// Room for one more entry without a system call?
-    pub fn has_room(&self) -> bool {
+    /// How many more entries fit without a system call.
+    pub fn room(&self) -> u32 {
         // SAFETY: `sq_head` points into the mapping.
         let head = unsafe { (*self.sq_head).load(Ordering::Acquire) };
-        self.tail.wrapping_sub(head) < self.sq_size
+        self.sq_size - self.tail.wrapping_sub(head)
+    }
+
+    /// Room for one more?
+    pub fn has_room(&self) -> bool {
+        self.room() > 0
     }
 
     /// Entries the kernel has not got yet.
@@ -333,11 +338,11 @@ impl Memory {
         unsafe { (*self.sq_tail).store(self.tail, Ordering::Release) };
     }
 
-    /// Hands the entries over and lets completions come in; waits for one
-    /// when `wait`, at most `limit` (if the kernel can).
+    /// Hands the entries over and lets completions come in; waits for so many
+    /// as `wait`, at most `limit` (if the kernel can).
     ///
     /// Ok also when nothing happened. Err: the ring is refused or lost.
-    pub fn enter(&mut self, wait: bool, limit: Option<Duration>) -> Result<(), c_int> {
+    pub fn enter(&mut self, wait: u32, limit: Option<Duration>) -> Result<(), c_int> {
         #[repr(C)]
         struct Argument {
             sigmask: u64,
@@ -347,7 +352,7 @@ impl Memory {
         }
         let mut flags = self.enter_flags;
         // With DEFER_TASKRUN completions appear only when asked for.
-        if wait || self.deferred {
+        if wait > 0 || self.deferred {
             flags |= ENTER_GETEVENTS;
         }
         let mut argument = Argument {
@@ -357,7 +362,7 @@ impl Memory {
             timeout: 0,
         };
         let (pointer, size) = match limit {
-            Some(limit) if wait && self.ext_arg => {
+            Some(limit) if wait > 0 && self.ext_arg => {
                 *self.timeout = sys::timespec(limit);
                 argument.timeout = &raw const *self.timeout as u64;
                 flags |= ENTER_EXT_ARG;
@@ -373,7 +378,7 @@ impl Memory {
                 libc::SYS_io_uring_enter,
                 self.enter,
                 self.unsubmitted,
-                u32::from(wait),
+                wait,
                 flags,
                 pointer,
                 size,

@@ -12,7 +12,7 @@ use std::ffi::c_int;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 
 use crate::abi::TRANSFER_MAX;
@@ -31,6 +31,9 @@ use memory::Memory;
 const IN_FLIGHT: usize = 512;
 /// How much later than asked for a sleep may end, in nanoseconds.
 const SLACK: u64 = 500_000;
+
+/// A time limit that is over when it begins.
+static NO_TIME: types::Timespec = types::Timespec::new();
 
 /// What an entry is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,11 +80,21 @@ enum Alarm {
     Eventfd { fildes: c_int, counter: Box<u64> },
 }
 
+/// Whether the alarm is set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Armed {
+    No,
+    /// It ends a sleep that waits for one completion, being one.
+    Once,
+    /// It ends any sleep.
+    Always,
+}
+
 /// The lane.
 pub struct Ring {
     memory: Memory,
     alarm: Alarm,
-    alarm_armed: bool,
+    armed: Armed,
     /// Time limits in the ring, of kernels that know no other kind: one, or
     /// two while one of them is being taken back.
     timeouts: u32,
@@ -119,7 +132,7 @@ impl Ring {
         Ok(Ring {
             memory,
             alarm,
-            alarm_armed: false,
+            armed: Armed::No,
             timeouts: 0,
             timeout_at: 0,
             timeout: Box::new(types::Timespec::new()),
@@ -163,7 +176,7 @@ impl Ring {
     /// As for `Memory::push`.
     unsafe fn push(&mut self, entry: Entry, token: Token) -> Result<(), c_int> {
         while !self.memory.has_room() {
-            self.memory.enter(false, None)?;
+            self.memory.enter(0, None)?;
         }
         // SAFETY: there is room; the rest by contract.
         unsafe { self.memory.push(entry.user_data(token.encode())) };
@@ -229,9 +242,14 @@ impl Ring {
         unsafe { self.push(entry, Token::Nothing) }
     }
 
+    /// Transfers handed over, or queued to be.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// Hands over what is queued, and lets completions come in.
     pub fn submit(&mut self) -> Result<(), c_int> {
-        self.memory.enter(false, None)
+        self.memory.enter(0, None)
     }
 
     /// Sleeps until a completion, or a wake after `sample` was taken, or
@@ -242,34 +260,72 @@ impl Ring {
         sample: u32,
         limit: Option<Duration>,
     ) -> Result<(), c_int> {
-        if !self.alarm_armed {
-            let entry = match &mut self.alarm {
-                Alarm::Futex => {
-                    const FUTEX2_SIZE_U32: u32 = 2;
-                    const FUTEX2_PRIVATE: u32 = 128;
-                    opcode::FutexWait::new(
-                        wakeup.word().as_ptr(),
-                        u64::from(sample),
-                        u64::from(u32::MAX),
-                        FUTEX2_SIZE_U32 | FUTEX2_PRIVATE,
-                    )
-                    .build()
-                }
-                Alarm::Eventfd { fildes, counter } => {
-                    opcode::Read::new(types::Fd(*fildes), (&raw mut **counter).cast(), 8).build()
-                }
-            };
+        if self.armed == Armed::No {
+            let alarm = self.alarm(wakeup, sample);
             // SAFETY: the word is in the runtime, the counter in a box of
             // ours that lives until the ring is gone.
-            unsafe { self.push(entry, Token::Wake) }?;
-            self.alarm_armed = true;
+            unsafe { self.push(alarm, Token::Wake) }?;
+            self.armed = Armed::Once;
         }
         if let Some(limit) = limit
             && !self.memory.ext_arg
         {
             self.limit(limit)?;
         }
-        self.memory.enter(true, limit)
+        self.memory.enter(1, limit)
+    }
+
+    /// Sleeps until all transfers in flight are complete, or a wake after
+    /// `sample` was taken, or `limit`; where the kernel cannot do that, until
+    /// one is complete.
+    ///
+    /// A wake is one completion, and does not end a sleep that waits for more.
+    /// So the alarm has a time limit of no time linked behind it, and the end
+    /// of a time limit ends any sleep (`cq_timeouts` in the kernel).
+    pub fn sleep_for_all(
+        &mut self,
+        wakeup: &Wakeup,
+        sample: u32,
+        limit: Duration,
+    ) -> Result<(), c_int> {
+        if self.armed == Armed::No && matches!(self.alarm, Alarm::Futex) && self.memory.ext_arg {
+            // Both in one submission, or the link would end between them.
+            while self.memory.room() < 2 {
+                self.memory.enter(0, None)?;
+            }
+            let alarm = self.alarm(wakeup, sample).flags(Flags::IO_HARDLINK);
+            let at_once = opcode::Timeout::new(&raw const NO_TIME).build();
+            // SAFETY: as in `sleep`; and a static.
+            unsafe {
+                self.push(alarm, Token::Wake)?;
+                self.push(at_once, Token::Nothing)?;
+            }
+            self.armed = Armed::Always;
+        }
+        if self.armed != Armed::Always {
+            return self.sleep(wakeup, sample, None);
+        }
+        self.memory.enter(self.in_flight as u32, Some(limit))
+    }
+
+    /// The entry that completes when the engine is woken.
+    fn alarm(&mut self, wakeup: &Wakeup, sample: u32) -> Entry {
+        match &mut self.alarm {
+            Alarm::Futex => {
+                const FUTEX2_SIZE_U32: u32 = 2;
+                const FUTEX2_PRIVATE: u32 = 128;
+                opcode::FutexWait::new(
+                    wakeup.word().as_ptr(),
+                    u64::from(sample),
+                    u64::from(u32::MAX),
+                    FUTEX2_SIZE_U32 | FUTEX2_PRIVATE,
+                )
+                .build()
+            }
+            Alarm::Eventfd { fildes, counter } => {
+                opcode::Read::new(types::Fd(*fildes), (&raw mut **counter).cast(), 8).build()
+            }
+        }
     }
 
     /// Lets a time limit end the sleep that follows, unless one that was
@@ -307,7 +363,7 @@ impl Ring {
         let token = Token::decode(completion.user_data);
         match token {
             Token::Request(_) => self.in_flight -= 1,
-            Token::Wake => self.alarm_armed = false,
+            Token::Wake => self.armed = Armed::No,
             Token::Timeout => self.timeouts -= 1,
             _ => {}
         }
