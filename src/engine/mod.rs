@@ -12,6 +12,7 @@
 //! | on the intake | [`accept`] takes it over |
 //! | held, ready, parked | [`crate::scheduler`] |
 //! | given to a lane, or waiting for room in one | [`dispatch`] |
+//! | carried out by the engine itself | [`own`] |
 //! | waiting for readiness | [`streams`] |
 //! | being cancelled, or its descriptor closed | [`cancel`], [`close`] |
 
@@ -21,6 +22,7 @@ mod close;
 mod dispatch;
 mod fallback;
 mod groups;
+mod own;
 mod patience;
 mod slab;
 mod start;
@@ -45,6 +47,7 @@ use accept::Natures;
 use close::{Closing, Pin};
 use dispatch::Backlog;
 use groups::Group;
+use own::Own;
 use patience::Patience;
 use slab::Slab;
 use streams::Watch;
@@ -111,7 +114,7 @@ pub struct Engine {
     jobs: Vec<Job>,
     /// Jobs with the pool.
     pooled: usize,
-    own: dispatch::Own,
+    own: Own,
     watches: BTreeMap<u32, Watch>,
     next_watch: u32,
     /// The watches on which parked requests wait.
@@ -148,7 +151,7 @@ impl Engine {
             pool_backlog: Backlog::new(),
             jobs: Vec::new(),
             pooled: 0,
-            own: dispatch::Own::new(),
+            own: Own::new(),
             watches: BTreeMap::new(),
             next_watch: 0,
             parked: BTreeMap::new(),
