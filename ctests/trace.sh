@@ -28,7 +28,9 @@ main_pid() { awk '{print $1; exit}' "$log"; }
 for backend in ring workers; do
 	trace rest $backend
 	# A child process that only asks what the kernel can do is not one of the threads; it may not submit anything.
-	children=$(awk '$3 ~ /^(clone|clone3|fork|vfork)\(/ && !/CLONE_THREAD/ {print $NF}' "$log" | tr '\n' ' ')
+	# (Its number is in the row of the call, or in the one where the call is resumed.)
+	children=$(awk '$3 ~ /^(clone|clone3|fork|vfork)\(/ {process[$1] = !/CLONE_THREAD/; if (process[$1] && !/unfinished/) print $NF}
+		/<\.\.\. (clone|clone3|fork|vfork) resumed>/ && process[$1] {print $NF}' "$log" | tr '\n' ' ')
 	makers() { awk -v call="$1" -v children=" $children " 'index($3, call "(") == 1 && !index(children, " " $1 " ") {print $1}' | sort -u; }
 	equal "a probing child submits nothing ($backend)" "$(awk -v children=" $children " \
 		'index(children, " " $1 " ") && index($3, "io_uring_enter(") == 1 {split($0, part, ","); if (part[2] + 0 > 0) print}' "$log")" ""
