@@ -97,7 +97,7 @@ void load_check_block(const struct load *l, const struct slot *s);
 void load_finish(struct load *l);                        /* data of the last writes, then the JSON */
 
 void engine_sync(struct load *l);
-void engine_aio(struct load *l);
+void engine_aio(struct load *l, int notify, int signo); /* sigev_notify, sigev_signo */
 void engine_uring(struct load *l, bool batched);
 
 int mode_notify(const struct options *o);

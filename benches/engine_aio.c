@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void submit(struct load *l, struct aiocb *cb, unsigned index)
+static void submit(struct load *l, struct aiocb *cb, unsigned index, int notify, int signo)
 {
     struct slot *s = &l->slots[index];
     load_next(l, index);
@@ -17,7 +17,8 @@ static void submit(struct load *l, struct aiocb *cb, unsigned index)
     cb->aio_buf = s->buffer;
     cb->aio_nbytes = l->o->block;
     cb->aio_offset = s->offset;
-    cb->aio_sigevent.sigev_notify = SIGEV_NONE;
+    cb->aio_sigevent.sigev_notify = notify;
+    cb->aio_sigevent.sigev_signo = signo;
     uint64_t before = l->o->time_calls ? now_ns() : 0;
     int r = l->o->write ? aio_write(cb) : aio_read(cb);
     if (l->o->time_calls)
@@ -27,7 +28,7 @@ static void submit(struct load *l, struct aiocb *cb, unsigned index)
     l->outstanding++;
 }
 
-void engine_aio(struct load *l)
+void engine_aio(struct load *l, int notify, int signo)
 {
     unsigned depth = l->o->depth;
     struct aiocb *cbs = calloc(depth, sizeof *cbs);
@@ -36,7 +37,7 @@ void engine_aio(struct load *l)
         die("no memory");
     load_begin(l);
     for (unsigned i = 0; i < depth; i++) {
-        submit(l, &cbs[i], i);
+        submit(l, &cbs[i], i, notify, signo);
         list[i] = &cbs[i];
     }
     while (l->outstanding > 0) {
@@ -51,7 +52,7 @@ void engine_aio(struct load *l)
             l->outstanding--;
             load_done(l, i, error != 0 ? -error : n);
             if (l->running)
-                submit(l, &cbs[i], i);
+                submit(l, &cbs[i], i, notify, signo);
             else
                 list[i] = NULL;
         }

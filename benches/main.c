@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static int mode_rw(const struct options *o)
     if (strcmp(o->engine, "sync") == 0)
         engine_sync(l);
     else if (strcmp(o->engine, "aio") == 0)
-        engine_aio(l);
+        engine_aio(l, SIGEV_NONE, 0);
     else if (strcmp(o->engine, "uring") == 0)
         engine_uring(l, false);
     else if (strcmp(o->engine, "uring-batch") == 0)

@@ -1,6 +1,7 @@
 /*
  * How fast completions reach a program, by way of being told:
  *   none      aio_suspend on the array (engine_aio)
+ *   ignored   the same, and a real-time signal for each that the program ignores: what differs is the library's work
  *   signal    a blocked real-time signal taken with sigwaitinfo; its value is the slot
  *   thread    SIGEV_THREAD; the callback itself puts in the slot's next request
  *   eventfd   the library's own form: poll and read of the eventfd, then a look at the array
@@ -226,15 +227,18 @@ int mode_notify(const struct options *o)
     if (cbs == NULL)
         die("no memory");
     if (strcmp(o->how, "none") == 0)
-        engine_aio(l);
-    else if (strcmp(o->how, "signal") == 0)
+        engine_aio(l, SIGEV_NONE, 0);
+    else if (strcmp(o->how, "ignored") == 0) {
+        signal(SIGRTMIN + 3, SIG_IGN);
+        engine_aio(l, SIGEV_SIGNAL, SIGRTMIN + 3);
+    } else if (strcmp(o->how, "signal") == 0)
         by_signal(l, cbs);
     else if (strcmp(o->how, "eventfd") == 0)
         by_eventfd(l, cbs);
     else if (strcmp(o->how, "thread") == 0)
         by_thread(l);
     else
-        die("--how none, signal, thread or eventfd");
+        die("--how none, ignored, signal, thread or eventfd");
     load_finish(l);
     return 0;
 }

@@ -139,8 +139,9 @@ def more(extras):
         rows.append(ratio_row(f"SIGEV_THREAD callbacks a second: {c} / glibc", e("notify-thread"), "iops", c, GLIBC, 5))
         rows.append(ratio_row(f"completion rate with signal / without, O_DIRECT reads: {c}", e("notify-direct-signal"), "iops", c, c,
                               0.8, False, e("notify-direct-none")))
-        for how in ("signal", "eventfd"):
-            rows.append(ratio_row(f"completion rate with {how} / without, cached reads: {c}", e(f"notify-{how}"), "iops", c, c, 0.8,
+        for how, title in (("ignored", "a signal that the program ignores"), ("signal", "a signal that it takes"),
+                           ("eventfd", "eventfd")):
+            rows.append(ratio_row(f"completion rate with {title} / without, cached reads: {c}", e(f"notify-{how}"), "iops", c, c, 0.8,
                                   False, e("notify-none")))
     return rows
 

@@ -101,7 +101,8 @@ def extras_tables(extras):
     thousands = lambda v: count(v)
     block("Completions a second, 64 outstanding hot reads of 4k through the engine (nothing done in the caller)", ["told by"] + titles,
           [[what] + line(f"notify-{how}", three, "iops", thousands) for how, what in
-           (("none", "aio_suspend, no notification"), ("signal", "real-time signal, sigwaitinfo"),
+           (("none", "aio_suspend, no notification"), ("ignored", "aio_suspend, and a signal that is ignored"),
+            ("signal", "real-time signal, sigwaitinfo"),
             ("thread", "SIGEV_THREAD"), ("eventfd", "eventfd (extension)"))])
     block("Reads a second by lio_listio(LIO_WAIT), 64 in a list", [""] + titles,
           [[what] + line(f"list-{k}", three, "iops", thousands) for k, what in (("hot", "hot 4k"), ("direct", "O_DIRECT 4k"))])
