@@ -15,7 +15,6 @@ use crate::process::Runtime;
 use crate::request::{self, Kind};
 use crate::scheduler::{Handle, Operation};
 use crate::stats::Lane;
-use crate::sys;
 
 /// Requests that may start but whose lane is full.
 pub struct Backlog {
@@ -180,7 +179,7 @@ impl Engine {
                 Choice::Own
             }
             (Class::Buffered | Class::Synchronous, Kind::Read) if length <= RING_COPY => ring,
-            (Class::Buffered, Kind::Write) if small && sys::now_ns() >= self.own.not_before => {
+            (Class::Buffered, Kind::Write) if small && self.own.may_write(self.appends(handle)) => {
                 Choice::Own
             }
             (Class::Buffered | Class::Synchronous, _) => Choice::Pool,
@@ -195,6 +194,10 @@ impl Engine {
                 self.scheduler.operation(handle),
                 Operation::Stream(_) | Operation::Free
             )
+    }
+
+    fn appends(&self, handle: Handle) -> bool {
+        matches!(self.scheduler.operation(handle), Operation::Append { .. })
     }
 
     /// What a request transfers.

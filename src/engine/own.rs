@@ -5,17 +5,20 @@
 //! a rule. A write into the page cache may do so all the same: when the file
 //! system is frozen, its journal full, or a page must be read first, the
 //! buffer's or the file's. The engine then waits, and with it everybody else;
-//! that it does so for a small part of the time only is what [`Own`] is for.
+//! that it does so for a small part of the time only is what [`Own`] is for:
+//! after such a stall, writes go to the pool for a while, but for those that
+//! the file system makes without waiting when it is asked to.
 
 use std::collections::VecDeque;
+use std::ffi::c_int;
 
 use super::Engine;
 use crate::descriptor::Class;
 use crate::lanes::inline;
-use crate::lanes::workers::positioned;
+use crate::lanes::workers::{Progress, positioned, positioned_with};
 use crate::probes;
 use crate::process::Runtime;
-use crate::request::Kind;
+use crate::request::{Kind, Outcome};
 use crate::scheduler::Handle;
 use crate::stats::Lane;
 use crate::sys;
@@ -40,7 +43,10 @@ pub struct Own {
     pub(super) queue: VecDeque<Handle>,
     /// The last one was slow.
     slow: bool,
-    pub(super) not_before: u64,
+    not_before: u64,
+    /// Until then writes that promise not to wait are tried. XFS and btrfs
+    /// know them, ext4 does not.
+    tries: bool,
 }
 
 impl Own {
@@ -49,6 +55,31 @@ impl Own {
             queue: VecDeque::new(),
             slow: false,
             not_before: 0,
+            tries: false,
+        }
+    }
+
+    /// May the engine make a buffered write now, if only without waiting?
+    pub(super) fn may_write(&self, appends: bool) -> bool {
+        self.tries && !appends || !self.is_barred(sys::now_ns())
+    }
+
+    /// Has it met a disk a short while ago?
+    fn is_barred(&self, now: u64) -> bool {
+        now < self.not_before
+    }
+
+    /// A write at an offset that does not wait. None: it would have to, or
+    /// the file system does not know such writes. (What was cut short is made
+    /// anew as a whole.)
+    fn try_write(&mut self, fildes: c_int, transfer: &Progress, offset: i64) -> Option<Outcome> {
+        match positioned_with(fildes, Kind::Write, transfer, offset, libc::RWF_NOWAIT) {
+            Ok(bytes) if bytes == transfer.length => Some(Ok(bytes)),
+            Err(libc::EOPNOTSUPP) => {
+                self.tries = false;
+                None
+            }
+            _ => None,
         }
     }
 
@@ -66,6 +97,7 @@ impl Own {
                 PENANCE_NS
             };
             self.not_before = end + penance;
+            self.tries = true;
         }
         disk
     }
@@ -92,10 +124,12 @@ impl Engine {
             probes::start(self.scheduler.payload(handle).cb, Lane::Engine);
             runtime.stats.engine_call();
             let begin = sys::now_ns();
-            let cached =
-                kind == Kind::Read && self.scheduler.payload(handle).class != Class::Memory;
-            let outcome = if cached {
+            let in_memory = self.scheduler.payload(handle).class == Class::Memory;
+            let barred = kind == Kind::Write && !in_memory && self.own.is_barred(begin);
+            let outcome = if kind == Kind::Read && !in_memory {
                 inline::read_cached(fildes, transfer.buffer, transfer.length, offset)
+            } else if barred {
+                self.own.try_write(fildes, &transfer, offset.max(0))
             } else {
                 Some(positioned(fildes, kind, &transfer, offset.max(0)))
             };
@@ -104,7 +138,7 @@ impl Engine {
                 None => self.start_in_pool(runtime, handle),
             }
             let end = sys::now_ns();
-            if self.own.took(begin, end) {
+            if !barred && self.own.took(begin, end) {
                 for handle in std::mem::take(&mut self.own.queue) {
                     self.start_in_pool(runtime, handle);
                 }
