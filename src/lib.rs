@@ -40,6 +40,7 @@ mod load;
 mod loom_tests;
 mod message;
 mod notify;
+mod objects;
 mod own_descriptors;
 mod probes;
 mod process;
