@@ -61,14 +61,20 @@ mod wakeup;
 /// request may come from a signal handler. No thread, no descriptor; in a
 /// program that does not use AIO, no mapping.
 #[cfg(not(test))]
-#[ctor::ctor(unsafe)]
-fn load() {
+extern "C" fn load() {
     config::read();
     stats::remember_file(&config::get());
-    exports::closing::resolve();
+    exports::closing::resolve(&raw const INITIALIZER as usize);
     doctor::on_request();
     if imports::submitting() {
         thread::prepare();
         process::look_for_leak_checker();
     }
 }
+
+/// Has the dynamic linker call it; and tells by where it lies which of the
+/// loaded objects is this library.
+#[cfg(not(test))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static INITIALIZER: extern "C" fn() = load;

@@ -10,29 +10,23 @@ use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::message::{self, Question};
+use crate::objects::{self, Name};
 use crate::own_descriptors;
 use crate::process::Runtime;
 use crate::sys;
 
 /// The next definition of a name after this library's.
 struct Next {
-    name: &'static CStr,
+    name: Name,
     at: AtomicPtr<c_void>,
 }
 
 impl Next {
     const fn new(name: &'static CStr) -> Next {
         Next {
-            name,
+            name: Name::new(name),
             at: AtomicPtr::new(std::ptr::null_mut()),
         }
-    }
-
-    /// Looked up by the constructor: dlsym is not async-signal-safe.
-    fn resolve(&self) {
-        // SAFETY: RTLD_NEXT and a C string.
-        let at = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
-        self.at.store(at, Ordering::Release);
     }
 
     /// None: before the constructor has run, or the name does not exist.
@@ -48,10 +42,18 @@ static DUP3: Next = Next::new(c"dup3");
 static CLOSE_RANGE: Next = Next::new(c"close_range");
 static CLOSEFROM: Next = Next::new(c"closefrom");
 
-/// Looks the next definitions up.
-pub(crate) fn resolve() {
-    for next in [&CLOSE, &DUP2, &DUP3, &CLOSE_RANGE, &CLOSEFROM] {
-        next.resolve();
+/// Looks the next definitions up, by the constructor, whose initializer lies
+/// at the address given: dlsym is not async-signal-safe.
+pub(crate) fn resolve(initializer: usize) {
+    let wrapped = [&CLOSE, &DUP2, &DUP3, &CLOSE_RANGE, &CLOSEFROM];
+    let found = objects::next(initializer, &wrapped.map(|next| &next.name));
+    for (next, found) in wrapped.into_iter().zip(found) {
+        let at = match found {
+            Some(address) => std::ptr::with_exposed_provenance_mut(address),
+            // SAFETY: RTLD_NEXT and a C string.
+            None => unsafe { libc::dlsym(libc::RTLD_NEXT, next.name.text().as_ptr()) },
+        };
+        next.at.store(at, Ordering::Release);
     }
 }
 

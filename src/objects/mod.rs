@@ -1,11 +1,18 @@
 //! The objects that the dynamic linker has loaded, by its own list.
 //!
-//! Who comes in: `imports`. What must hold: async-signal-safe: only the memory
+//! Who comes in: `imports`, and `exports::closing`, which asks for the [`next`]
+//! definition of a name. What must hold: async-signal-safe: only the memory
 //! of the dynamic linker's list is read, whose objects stay while they are
 //! loaded. (dl_iterate_phdr takes a lock that a handler's thread may hold.)
 //! Who gets None does not know, and takes the sure way.
 
+mod definition;
+mod next;
+
 use std::ffi::{CStr, c_char};
+
+pub use definition::Name;
+pub use next::next;
 
 /// The main program, as the kernel loaded it.
 pub struct Program {
@@ -90,6 +97,11 @@ pub struct Object {
     strings_length: usize,
     gnu_hash: usize,
     sysv_hash: usize,
+    versions: usize,
+    initializers: usize,
+    initializers_length: usize,
+    /// Do other objects define what this one seems to?
+    filters: bool,
 }
 
 impl Object {
@@ -102,6 +114,10 @@ impl Object {
             strings_length: 0,
             gnu_hash: 0,
             sysv_hash: 0,
+            versions: 0,
+            initializers: 0,
+            initializers_length: 0,
+            filters: false,
         };
         // SAFETY: a loaded object's dynamic section.
         for entry in unsafe { entries(map.dynamic) } {
@@ -112,6 +128,10 @@ impl Object {
                 DT_STRSZ => object.strings_length = entry.value,
                 DT_GNU_HASH => object.gnu_hash = address,
                 DT_HASH => object.sysv_hash = address,
+                DT_VERSYM => object.versions = address,
+                DT_INIT_ARRAY => object.initializers = address,
+                DT_INIT_ARRAYSZ => object.initializers_length = entry.value,
+                DT_AUXILIARY | DT_FILTER => object.filters = true,
                 _ => {}
             }
         }
@@ -125,6 +145,11 @@ impl Object {
             true => entry.value + self.bias,
             false => entry.value,
         }
+    }
+
+    /// Does this address lie in the object's table of initializers?
+    fn initializes(&self, address: usize) -> bool {
+        (self.initializers..self.initializers + self.initializers_length).contains(&address)
     }
 
     /// Does the object use one of these names without defining it? They begin
@@ -227,7 +252,11 @@ const DT_STRTAB: i64 = 5;
 const DT_SYMTAB: i64 = 6;
 const DT_STRSZ: i64 = 10;
 const DT_DEBUG: i64 = 21;
+const DT_INIT_ARRAY: i64 = 25;
+const DT_INIT_ARRAYSZ: i64 = 27;
 const DT_VERSYM: i64 = 0x6fff_fff0;
+const DT_AUXILIARY: i64 = 0x7fff_fffd;
+const DT_FILTER: i64 = 0x7fff_ffff;
 const DT_GNU_HASH: i64 = 0x6fff_fef5;
 /// What may lie behind the symbols: strings, hash tables, versions,
 /// relocations.

@@ -1,0 +1,136 @@
+/* process_next.c - the calls that end a descriptor go on to the next definition of their name, which is the one that
+ * dlsym(RTLD_NEXT) gives: behind other preloaded libraries, in front of them, and opened after the C library; and it is
+ * found without dlsym where that can be. SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "exercise.h"
+
+/* ctests/fault/around.c counts these calls and forwards them, the library forwards them to the next in turn. */
+static void preload(bool in_front, char *list, size_t bytes)
+{
+    const char *directory = getenv("AIO_TEST_OUT"), *library = getenv("AIO_TEST_LIB");
+    char around[4096];
+    SETUP(directory && library, "use ctests/run");
+    snprintf(around, sizeof around, "%s/fault/around.so", directory);
+    SETUP(access(around, R_OK) == 0, "%s", around);
+    snprintf(list, bytes, "%s:%s", in_front ? around : library, in_front ? library : around);
+}
+
+static bool is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
+static int opened(void)
+{
+    int fd = open("/dev/null", O_RDWR);
+    SETUP(fd >= 0);
+    return fd;
+}
+/* Wrong answers show: its own definition again is a recursion without end, one too far on is not counted. */
+static void each_reaches(bool in_front)
+{
+    char list[9000];
+    preload(in_front, list, sizeof list);
+    with_environment("LD_PRELOAD", list);
+    int (*calls)(void) = (int (*)(void))extension("around_calls");
+    CHECK(calls != NULL);
+    int from = opened(), to = opened(), before = calls();
+
+    CHECK_EQ(dup2(from, to), to);
+    CHECK(calls() == before + 1, "dup2: %d", calls() - before);
+    before = calls();
+    CHECK_EQ(dup3(from, to, O_CLOEXEC), to);
+    CHECK(calls() == before + 1, "dup3: %d", calls() - before);
+    CHECK_EQ(fcntl(to, F_GETFD), FD_CLOEXEC);
+    before = calls();
+    CHECK_EQ(close(to), 0);
+    CHECK(calls() == before + 1, "close: %d", calls() - before);
+    CHECK(!is_open(to));
+    to = opened();
+    before = calls();
+    CHECK_EQ(close_range((unsigned)to, (unsigned)to, 0), 0);
+    CHECK(calls() == before + 1, "close_range: %d", calls() - before);
+    CHECK(!is_open(to) && is_open(from));
+    to = opened();
+    before = calls();
+    closefrom(3);
+    CHECK(calls() == before + 1, "closefrom: %d", calls() - before);
+    CHECK(!is_open(to) && !is_open(from) && is_open(2));
+}
+CASE(44, the_next_behind_another_library, SHIM_ONLY | NO_VALGRIND, 30) { each_reaches(true); }
+CASE(44, the_next_in_front_of_another_library, SHIM_ONLY | NO_VALGRIND, 30) { each_reaches(false); }
+
+/* The library alone, opened when the C library is there: that one's close is its next, and a cancellation point, which
+ * the bare system call is not. */
+static int (*close_by_dlopen)(int);
+static void *cancelled_in_close(void *returned)
+{
+    int fd = opened();
+    pthread_cancel(pthread_self());
+    close_by_dlopen(fd);
+    *(bool *)returned = true;
+    return NULL;
+}
+CASE(44, the_next_when_opened_later, SHIM_ONLY | NO_VALGRIND, 30)
+{
+    const char *path = getenv("AIO_TEST_LIB");
+    SETUP(path != NULL, "use ctests/run");
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("AIO_TEST_BACKEND", "glibc", 1);
+        setenv("AIO_TEST_INNER", "1", 1);
+        unsetenv("LD_PRELOAD");
+        execl("/proc/self/exe", "case", "the_next_inside", (char *)NULL);
+        _exit(99);
+    }
+    CHECK_EQ(wait_child(child, "dlopen"), 0);
+}
+CASE(44, the_next_inside, GLIBC_OK, 30) /* its other half; by itself it shows nothing */
+{
+    if (!getenv("AIO_TEST_INNER"))
+        return;
+    void *library = dlopen(getenv("AIO_TEST_LIB"), RTLD_NOW | RTLD_LOCAL), *result = NULL;
+    CHECK(library != NULL, "%s", dlerror());
+    close_by_dlopen = (int (*)(int))dlsym(library, "close");
+    CHECK(close_by_dlopen != NULL && close_by_dlopen != close);
+    int fd = opened();
+    CHECK_EQ(close_by_dlopen(fd), 0);
+    CHECK(!is_open(fd));
+    pthread_t thread;
+    static bool returned;
+    SETUP(pthread_create(&thread, NULL, cancelled_in_close, &returned) == 0);
+    SETUP(pthread_join(thread, &result) == 0);
+    CHECK(!returned && result == PTHREAD_CANCELED);
+}
+
+/* How often the dynamic linker looks for closefrom while /bin/true starts. That imports no such name: it is dlsym. */
+static int lookups(const char *list)
+{
+    char output[4096], file[4200], line[4096];
+    int found = 0, whole = 0;
+    snprintf(output, sizeof output, "%s/lookups", getenv("AIO_TEST_OUT"));
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("LD_PRELOAD", list, 1);
+        setenv("LD_DEBUG", "symbols", 1);
+        setenv("LD_DEBUG_OUTPUT", output, 1);
+        execl("/bin/true", "true", (char *)NULL);
+        _exit(99);
+    }
+    SETUP(wait_child(child, "/bin/true") == 0);
+    snprintf(file, sizeof file, "%s.%d", output, (int)child);
+    FILE *text = fopen(file, "r");
+    SETUP(text != NULL, "%s", file);
+    while (fgets(line, sizeof line, text)) {
+        whole++;
+        found += strstr(line, "symbol=closefrom;") != NULL;
+    }
+    fclose(text);
+    unlink(file);
+    SETUP(whole > 0, "no lookup is seen at all");
+    return found;
+}
+CASE(44, the_next_is_found_without_dlsym, SHIM_ONLY | NO_VALGRIND, 30)
+{
+    char list[9000];
+    CHECK_EQ(lookups(getenv("AIO_TEST_LIB")), 0);
+    preload(false, list, sizeof list);
+    CHECK_EQ(lookups(list), 0);
+    preload(true, list, sizeof list); /* a definition in front: dlsym is asked, and would be seen above */
+    CHECK(lookups(list) > 0);
+}
