@@ -174,13 +174,22 @@ impl Object {
 
     /// So many symbols, from the first on, may be ones it does not define.
     fn count_of_imports(&self) -> usize {
+        if self.gnu_hash != 0 {
+            // A GNU table leaves out what is not defined, and that comes
+            // first; its second word says how much. In an empty table, which
+            // has one empty bucket, that word may say anything.
+            let (buckets, first, filters) = (
+                word(self.gnu_hash, 0),
+                word(self.gnu_hash, 1),
+                word(self.gnu_hash, 2),
+            );
+            if (0..buckets).any(|index| word(self.gnu_hash, 4 + 2 * filters + index) != 0) {
+                return first;
+            }
+        }
+        // All symbols.
         if self.sysv_hash != 0 {
             return word(self.sysv_hash, 1);
-        }
-        // A GNU table leaves out what is not defined, and that comes first;
-        // its second word says how much. An empty table says 1.
-        if self.gnu_hash != 0 && word(self.gnu_hash, 1) > 1 {
-            return word(self.gnu_hash, 1);
         }
         // They end, at the latest, where another table begins.
         // SAFETY: a loaded object's dynamic section.
