@@ -292,6 +292,7 @@ pub fn get() -> Config {
 
 /// Reads the environment, once. The constructor calls this while the process
 /// has one thread; a call from an even earlier constructor does the same.
+#[unsafe(link_section = ".load_time")]
 pub fn read() {
     if READY
         .compare_exchange(UNREAD, READING, Ordering::Acquire, Ordering::Acquire)

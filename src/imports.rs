@@ -38,6 +38,7 @@ pub fn collecting() -> bool {
     any(&COLLECTING)
 }
 
+#[unsafe(link_section = ".load_time")]
 fn any(names: &[&CStr]) -> bool {
     let Some(program) = Program::find() else {
         return true;

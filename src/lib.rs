@@ -61,6 +61,7 @@ mod wakeup;
 /// request may come from a signal handler. No thread, no descriptor; in a
 /// program that does not use AIO, no mapping.
 #[cfg(not(test))]
+#[unsafe(link_section = ".load_time")]
 extern "C" fn load() {
     config::read();
     stats::remember_file(&config::get());

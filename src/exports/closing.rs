@@ -44,6 +44,7 @@ static CLOSEFROM: Next = Next::new(c"closefrom");
 
 /// Looks the next definitions up, by the constructor, whose initializer lies
 /// at the address given: dlsym is not async-signal-safe.
+#[unsafe(link_section = ".load_time")]
 pub(crate) fn resolve(initializer: usize) {
     let wrapped = [&CLOSE, &DUP2, &DUP3, &CLOSE_RANGE, &CLOSEFROM];
     let found = objects::next(initializer, &wrapped.map(|next| &next.name));

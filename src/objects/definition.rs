@@ -46,6 +46,7 @@ impl Name {
 
 impl Object {
     /// The object's default version of a function.
+    #[unsafe(link_section = ".load_time")]
     pub fn definition(&self, name: &Name) -> Found {
         if self.filters {
             return Found::Unclear;
@@ -88,6 +89,7 @@ impl Object {
     /// A header of four words (buckets, the first symbol in them, words of
     /// the filter, its shift), the filter, the buckets, and the hashes of the
     /// symbols; the lowest bit of a hash says that its bucket ends.
+    #[unsafe(link_section = ".load_time")]
     fn each_by_gnu_hash(&self, hash: u32, judge: &mut impl FnMut(usize)) {
         let table = self.gnu_hash;
         let (buckets, first, filters, shift) = (
@@ -124,6 +126,7 @@ impl Object {
 
     /// Buckets, symbols; for each bucket its first symbol, for each symbol
     /// the next one; 0 ends.
+    #[unsafe(link_section = ".load_time")]
     fn each_by_sysv_hash(&self, hash: u32, judge: &mut impl FnMut(usize)) {
         let table = self.sysv_hash;
         let buckets = word(table, 0);

@@ -21,6 +21,7 @@ pub struct Program {
 }
 
 impl Program {
+    #[unsafe(link_section = ".load_time")]
     pub fn find() -> Option<Program> {
         // SAFETY: no preconditions.
         let (at, count) = unsafe {
@@ -57,6 +58,7 @@ impl Program {
 
     /// What is loaded, the program first. None: nothing is linked
     /// dynamically, or the list is just being changed.
+    #[unsafe(link_section = ".load_time")]
     pub fn objects(&self) -> Option<Objects> {
         let header = self
             .headers
@@ -80,6 +82,7 @@ pub struct Objects(*const LinkMap);
 impl Iterator for Objects {
     type Item = Object;
 
+    #[unsafe(link_section = ".load_time")]
     fn next(&mut self) -> Option<Object> {
         // SAFETY: the list of loaded objects; see the head of this file.
         let map = unsafe { self.0.as_ref()? };
@@ -105,6 +108,7 @@ pub struct Object {
 }
 
 impl Object {
+    #[unsafe(link_section = ".load_time")]
     fn new(map: &LinkMap) -> Object {
         let mut object = Object {
             bias: map.bias,
@@ -154,6 +158,7 @@ impl Object {
 
     /// Does the object use one of these names without defining it? They begin
     /// with one of these.
+    #[unsafe(link_section = ".load_time")]
     pub fn imports_any(&self, begins: &[[u8; 4]], names: &[&CStr]) -> bool {
         if self.symbols == 0 || self.strings == 0 {
             return false;
@@ -173,6 +178,7 @@ impl Object {
     }
 
     /// So many symbols, from the first on, may be ones it does not define.
+    #[unsafe(link_section = ".load_time")]
     fn count_of_imports(&self) -> usize {
         if self.gnu_hash != 0 {
             // A GNU table leaves out what is not defined, and that comes
@@ -201,6 +207,7 @@ impl Object {
             .map_or(0, |end| (end - self.symbols) / size_of::<libc::Elf64_Sym>())
     }
 
+    #[unsafe(link_section = ".load_time")]
     fn is_named(&self, symbol: &libc::Elf64_Sym, name: &CStr) -> bool {
         let (at, name) = (symbol.st_name as usize, name.to_bytes_with_nul());
         let text = std::ptr::with_exposed_provenance::<u8>(self.strings + at);

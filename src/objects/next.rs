@@ -20,6 +20,7 @@ pub fn next<const N: usize>(initializer: usize, names: &[&Name; N]) -> [Option<u
     }
 }
 
+#[unsafe(link_section = ".load_time")]
 fn after<const N: usize>(
     mut objects: impl Iterator<Item = Object>,
     is_own: impl Fn(&Object) -> bool,
