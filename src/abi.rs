@@ -209,7 +209,8 @@ pub struct Members {
     pub offset: i64,
 }
 
-/// What a list's sigevent says, in the reserved bytes of its first element.
+/// What is to happen at the end of a list, in the reserved bytes of its first
+/// element: what its sigevent says, or who waits for it ([`ListEvent::WAITER`]).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ListEvent {
@@ -218,6 +219,23 @@ pub struct ListEvent {
     pub notify: c_int,
     pub function_or_tid: u64,
     pub attributes: u64,
+}
+
+impl ListEvent {
+    /// A `notify` that no sigevent has by the time it is kept here: `value`
+    /// is the place of a caller that waits.
+    pub const WAITER: c_int = c_int::MIN;
+
+    /// A caller waits at this place of [`crate::lists`].
+    pub fn waiter(place: u16) -> ListEvent {
+        ListEvent {
+            value: place.into(),
+            signo: 0,
+            notify: Self::WAITER,
+            function_or_tid: 0,
+            attributes: 0,
+        }
+    }
 }
 
 const _: () = assert!(size_of::<ListEvent>() == 32);

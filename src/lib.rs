@@ -35,6 +35,7 @@ mod imports;
 mod intake;
 mod lanes;
 mod listio;
+mod lists;
 mod load;
 #[cfg(all(test, loom))]
 mod loom_tests;

@@ -31,8 +31,20 @@ fn kind(opcode: c_int) -> Option<Kind> {
     }
 }
 
+/// Who is told of the end of a list.
+#[derive(Clone, Copy)]
+enum Told {
+    Nobody,
+    /// As its sigevent says.
+    BySigevent(*const libc::sigevent),
+    /// The caller, who waits at a place of [`crate::lists`], once there is
+    /// something to wait for.
+    Caller(Option<u16>),
+}
+
 /// A chain under construction, oldest element first.
 struct Chain {
+    told: Told,
     oldest: Option<Aiocb>,
     newest: Option<Aiocb>,
     length: usize,
@@ -62,11 +74,11 @@ pub unsafe fn submit(
     if let Some(notice) = &notice {
         runtime.notifier.admit(notice)?;
     }
-    let mut chain = Chain {
-        oldest: None,
-        newest: None,
-        length: 0,
-    };
+    let mut chain = Chain::new(match (&notice, mode) {
+        (Some(_), _) => Told::BySigevent(event),
+        (None, LIO_WAIT) => Told::Caller(None),
+        (None, _) => Told::Nobody,
+    });
     let mut refused = 0;
     for index in 0..count {
         // SAFETY: index < count.
@@ -84,14 +96,8 @@ pub unsafe fn submit(
                 if claimed.try_inline(runtime) {
                     continue;
                 }
-                let place = ListPlace {
-                    first: notice.is_some() && chain.length == 0,
-                    member: notice.is_some(),
-                    last: false,
-                    awaited: mode == LIO_WAIT && !claimed.notifies(),
-                };
                 // SAFETY: both are claimed by us and not handed over.
-                unsafe { chain.add(runtime, claimed, place, event) }
+                unsafe { chain.add(runtime, claimed) }
             }
             Err(_) => {
                 runtime.stats.refuse();
@@ -105,20 +111,23 @@ pub unsafe fn submit(
         if let Some(notice) = &notice {
             runtime.notifier.withdraw(notice);
         }
+        if let Told::Caller(Some(place)) = chain.told {
+            runtime.lists.give_back(place);
+        }
         // Nothing was queued: POSIX's answer for want of resources.
         return Err(libc::EAGAIN);
     }
-    if mode == LIO_NOWAIT {
-        if let Some(notice) = &notice
-            && chain.length == 0
-        {
+    let failed = match chain.told {
+        Told::Caller(Some(place)) => runtime.lists.wait(place)?,
+        // SAFETY: by contract.
+        Told::Caller(None) if chain.length > 0 => unsafe { wait_for_all(runtime, list, count)? },
+        Told::BySigevent(event) if chain.length == 0 => {
             message::ask(runtime, Question::Notify { event })
-                .inspect_err(|_| runtime.notifier.withdraw(notice))?;
+                .inspect_err(|_| notice.iter().for_each(|it| runtime.notifier.withdraw(it)))?;
+            false
         }
-        return if refused == 0 { Ok(()) } else { Err(libc::EIO) };
-    }
-    // SAFETY: by contract.
-    let failed = unsafe { wait_for_all(runtime, list, count)? };
+        _ => false,
+    };
     if refused == 0 && !failed {
         Ok(())
     } else {
@@ -146,30 +155,68 @@ unsafe fn element(runtime: &'static Runtime, cb: Aiocb, opcode: c_int) -> Result
 }
 
 impl Chain {
+    fn new(told: Told) -> Chain {
+        Chain {
+            told,
+            oldest: None,
+            newest: None,
+            length: 0,
+        }
+    }
+
+    /// What the engine is to know of the list's end. None: nothing.
+    ///
     /// # Safety
-    /// `claimed` and the chain's elements are claimed by us; `event` is
-    /// readable when `place` is that of a member.
-    unsafe fn add(
-        &mut self,
-        runtime: &'static Runtime,
-        claimed: Claimed,
-        place: ListPlace,
-        event: *const libc::sigevent,
-    ) {
-        let cb = claimed.cb;
-        claimed.prepare(runtime, place);
-        // SAFETY: by contract; the reserved bytes are ours while in progress.
-        unsafe {
-            match self.newest {
-                Some(before) => cb.link().store(before.to_word(), Ordering::Relaxed),
-                None => {
-                    if place.member {
-                        cb.list_event().write(event.cast::<ListEvent>().read());
-                    }
-                    self.oldest = Some(cb);
-                }
+    /// The sigevent, if there is one, is readable.
+    unsafe fn event(&mut self, runtime: &Runtime) -> Option<ListEvent> {
+        match &mut self.told {
+            Told::Nobody => None,
+            // SAFETY: by contract; a sigevent is longer than a ListEvent.
+            Told::BySigevent(event) => Some(unsafe { event.cast::<ListEvent>().read() }),
+            Told::Caller(place) => {
+                *place = runtime.lists.enter(wait::own_mark());
+                place.map(ListEvent::waiter)
             }
         }
+    }
+
+    /// # Safety
+    /// `claimed` and the chain's elements are claimed by us; the sigevent, if
+    /// there is one, is readable.
+    unsafe fn add(&mut self, runtime: &'static Runtime, claimed: Claimed) {
+        let cb = claimed.cb;
+        let Some(before) = self.newest else {
+            // SAFETY: by contract.
+            let event = unsafe { self.event(runtime) };
+            claimed.prepare(
+                runtime,
+                ListPlace {
+                    first: event.is_some(),
+                    member: event.is_some(),
+                    last: false,
+                },
+            );
+            if let Some(event) = event {
+                // SAFETY: the reserved bytes are ours while in progress.
+                unsafe { cb.list_event().write(event) };
+            }
+            self.oldest = Some(cb);
+            self.newest = Some(cb);
+            self.length = 1;
+            return;
+        };
+        // SAFETY: claimed by us.
+        let member = unsafe { request::progress(before) }.place.member;
+        claimed.prepare(
+            runtime,
+            ListPlace {
+                first: false,
+                member,
+                last: false,
+            },
+        );
+        // SAFETY: by contract; the link is ours while in progress.
+        unsafe { cb.link().store(before.to_word(), Ordering::Relaxed) };
         self.newest = Some(cb);
         self.length += 1;
     }
@@ -191,7 +238,6 @@ impl Chain {
                         first: false,
                         member: true,
                         last: true,
-                        awaited: false,
                     },
                     0,
                 );
@@ -231,11 +277,8 @@ impl Chain {
     }
 }
 
-/// Waits for each element in turn; true if one failed. EINTR leaves them
-/// running, and nothing of this frame is known to anybody.
-///
-/// The last one first: elements end about in call order, so most are done
-/// when the caller wakes for the first time.
+/// Waits for each element in turn; true if one failed. For a caller that
+/// found no place: that many wait already. EINTR leaves them running.
 ///
 /// # Safety
 /// As for [`submit`].
@@ -245,7 +288,7 @@ unsafe fn wait_for_all(
     count: usize,
 ) -> Result<bool, c_int> {
     let mut failed = false;
-    for index in (0..count).rev() {
+    for index in 0..count {
         // SAFETY: index < count; entries are null or valid.
         unsafe {
             let entry = list.add(index);

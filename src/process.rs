@@ -39,6 +39,7 @@ pub struct Runtime {
     /// The engine, while there is one; taken only by the engine's threads.
     pub engine: Mutex<Option<Box<Engine>>>,
     pub slots: Slots,
+    pub lists: crate::lists::Lists,
     pub load: Load,
     pub hints: Hints,
     pub pool: Pool,
@@ -97,7 +98,7 @@ impl Runtime {
             return None;
         };
         // SAFETY: fresh zeroed memory of the right size, ours alone. Slots,
-        // Load, Hints, Collector and Poller are atomics for which zero
+        // Lists, Load, Hints, Collector and Poller are atomics for which zero
         // is the empty state; the rest is written here, member by member, so
         // that no large value passes through a small stack.
         unsafe {

@@ -60,20 +60,14 @@ const KIND_SHIFT: u32 = 48;
 const LEADER: u64 = 1 << 52;
 const MEMBER: u64 = 1 << 53;
 const LAST: u64 = 1 << 54;
-/// A leader that is no member.
-const AWAITED: u64 = LEADER;
 const FILE_SHIFT: u32 = 55;
 
-/// Where an element stands in a list that notifies as a whole, or that its
-/// caller waits for as a whole.
+/// Where an element stands in a list whose end somebody is told of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ListPlace {
     pub first: bool,
     pub member: bool,
     pub last: bool,
-    /// Nobody but the caller of lio_listio(LIO_WAIT), who waits for the whole
-    /// list, is to be told of its end.
-    pub awaited: bool,
 }
 
 impl ListPlace {
@@ -82,7 +76,6 @@ impl ListPlace {
         first: false,
         member: false,
         last: false,
-        awaited: false,
     };
 }
 
@@ -153,9 +146,6 @@ pub unsafe fn claim(runtime: &Runtime, cb: Aiocb, kind: Kind) -> Result<(), c_in
 /// `cb` is valid, and claimed by the caller.
 pub unsafe fn describe(cb: Aiocb, place: ListPlace, file_slot: u16) {
     let mut bits = u64::from(file_slot) << FILE_SHIFT;
-    if place.awaited {
-        bits |= AWAITED;
-    }
     if place.first {
         bits |= LEADER;
     }
@@ -213,10 +203,9 @@ pub unsafe fn progress(cb: Aiocb) -> Progress {
     Progress {
         kind,
         place: ListPlace {
-            first: status & (LEADER | MEMBER) == LEADER | MEMBER,
+            first: status & LEADER != 0,
             member: status & MEMBER != 0,
             last: status & LAST != 0,
-            awaited: status & (LEADER | MEMBER) == AWAITED,
         },
         file_slot: (status >> FILE_SHIFT) as u16,
     }

@@ -92,11 +92,6 @@ pub unsafe fn claim(runtime: &'static Runtime, cb: Aiocb, kind: Kind) -> Result<
 }
 
 impl Claimed {
-    /// Does it ask for a notification of its own?
-    pub fn notifies(&self) -> bool {
-        self.notice.is_some()
-    }
-
     /// Serves it at once if it is in memory, and notes which file it is for,
     /// as far as is known. True: it is complete.
     pub fn try_inline(&mut self, runtime: &'static Runtime) -> bool {

@@ -122,14 +122,14 @@ impl Wakes {
 
 /// The mark of the calling thread: in a model, what the model says.
 #[cfg(loom)]
-fn own_mark() -> u16 {
+pub fn own_mark() -> u16 {
     crate::sync::model::waiter_mark()
 }
 
 /// The mark of the calling thread. pthread_self is a register, no
 /// thread-local of ours: safe in a handler and in a thread's last moments.
 #[cfg(not(loom))]
-fn own_mark() -> u16 {
+pub fn own_mark() -> u16 {
     // SAFETY: pthread_self has no preconditions.
     let thread = unsafe { libc::pthread_self() } as u64;
     let hash = thread.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;

@@ -120,6 +120,12 @@ impl Engine {
         let (progress, members) = unsafe { (request::progress(cb), cb.members()) };
         self.taken += 1;
         let group = self.join_group(cb, progress.place);
+        // SAFETY: as above.
+        let awaited = self.is_waited_for(group)
+            && matches!(
+                unsafe { Notice::read(cb.sigevent(), Origin::Request) },
+                Ok(None)
+            );
         let fildes = members.fildes;
         self.highest = self.highest.max(fildes);
         let submission = self
@@ -148,11 +154,11 @@ impl Engine {
                         twin: false,
                         begun: false,
                         closing: false,
-                        awaited: progress.place.awaited,
+                        awaited,
                     },
                 );
                 runtime.stats.outstanding(self.scheduler.len());
-                if progress.place.awaited {
+                if awaited {
                     self.patience.joined();
                 }
                 // Where aio_cancel finds it again.
@@ -163,11 +169,11 @@ impl Engine {
                 // SAFETY: in progress and ours; given up here.
                 unsafe { self.batch.complete(runtime, cb, Err(error), Lane::Engine) };
                 if group != super::NONE {
-                    self.leave_group(group);
+                    self.leave_group(runtime, group, true);
                 }
             }
         }
-        self.seal_group(progress.place);
+        self.seal_group(runtime, progress.place);
     }
 }
 

@@ -91,7 +91,7 @@ impl Engine {
             self.batch
                 .complete(runtime, request.cb, Err(libc::ECANCELED), Lane::Engine)
         };
-        self.depart(handle, request);
+        self.depart(runtime, handle, request, true);
         AIO_CANCELED
     }
 

@@ -205,19 +205,25 @@ impl Engine {
             // that comes in this very moment does so, too.)
             self.take_intake(runtime);
         }
-        self.retire(handle, outcome.err());
+        self.retire(runtime, handle, outcome.err());
     }
 
     /// Frees the handle of a request whose result is published.
-    fn retire(&mut self, handle: Handle, failed: Option<c_int>) {
+    fn retire(&mut self, runtime: &'static Runtime, handle: Handle, failed: Option<c_int>) {
         let request = self.scheduler.finish(handle, failure(failed));
-        self.depart(handle, request);
+        self.depart(runtime, handle, request, failed.is_some());
     }
 
     /// What remains to be done after a request has left the scheduler.
-    fn depart(&mut self, handle: Handle, request: Request) {
+    fn depart(
+        &mut self,
+        runtime: &'static Runtime,
+        handle: Handle,
+        request: Request,
+        failed: bool,
+    ) {
         if request.group != NONE {
-            self.leave_group(request.group);
+            self.leave_group(runtime, request.group, failed);
         }
         if request.pin != NO_PIN {
             self.unpin(request.pin);
@@ -239,7 +245,7 @@ impl Engine {
         for Done { handle, end } in done.drain(..) {
             self.pooled -= 1;
             match end {
-                End::Published(failed) => self.retire(handle, failed),
+                End::Published(failed) => self.retire(runtime, handle, failed),
                 End::WriteFailed(error) => {
                     self.finish(runtime, handle, Err(error), Lane::Workers);
                 }

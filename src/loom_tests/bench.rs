@@ -110,6 +110,7 @@ impl Bench {
                 Part::Starter => model::explore(place(&runtime.starter)),
                 Part::Engine => model::explore_lock(place(&runtime.engine)),
                 Part::Pool => runtime.pool.places().into_iter().for_each(model::explore),
+                Part::Lists => model::explore(runtime.lists.first_two()),
                 Part::Requests => {
                     let slots = &runtime.slots;
                     model::explore(slots.place(1).start..slots.place(4).end);
@@ -128,6 +129,8 @@ thread_local!(static REQUESTS: Cell<bool> = const { Cell::new(false) });
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Intake,
+    /// Two places of those who wait for lists.
+    Lists,
     Wakeup,
     Starter,
     /// The steps of the engine's lock.

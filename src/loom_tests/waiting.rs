@@ -233,3 +233,26 @@ fn loom_the_time_is_over() {
         lane.join().unwrap();
     });
 }
+
+/// A list ends while its caller waits, or before; the place is then another's,
+/// whose list ends as well. A wake that comes late finds the next one there,
+/// who looks again.
+#[test]
+fn loom_a_list_ends_and_its_place_is_taken_again() {
+    let bench = Bench::new();
+    check(None, move || {
+        let runtime = bench.fresh(1, 0, &[Part::Lists]);
+        let first = runtime.lists.enter(0).unwrap();
+        let second = runtime.lists.enter(0).unwrap();
+        assert_eq!((first, second), (0, 1));
+        let lane = spawn(move || {
+            runtime.lists.end(first, true);
+            runtime.lists.end(second, false);
+        });
+        assert_eq!(runtime.lists.wait(first), Ok(true));
+        assert_eq!(runtime.lists.enter(0), Some(0), "it was given up");
+        runtime.lists.give_back(0);
+        assert_eq!(runtime.lists.wait(second), Ok(false));
+        lane.join().unwrap();
+    });
+}
