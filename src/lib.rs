@@ -70,6 +70,7 @@ extern "C" fn load() {
     doctor::on_request();
     if imports::submitting() {
         thread::prepare();
+        own_descriptors::close_in_children();
         process::look_for_leak_checker();
     }
 }

@@ -6,12 +6,14 @@
 //! descriptor was closed), and the close family. What must hold: no low
 //! number is taken; a program that closes everything through the close family
 //! does not hit them; a number the library gave back, or never had, is not
-//! closed. A child of fork inherits copies of no use: it may close and replace
+//! closed. A child of fork inherits copies of no use, which would keep the
+//! other end of a pipe waiting: they are closed as the child begins. Where
+//! nothing tells of the child (`_Fork`, a raw clone) it may close and replace
 //! them, and what is left is closed when it first uses AIO.
 
 use std::ffi::c_int;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::process::{self, Runtime};
 use crate::sys;
@@ -267,17 +269,52 @@ pub fn forget_parents() {
     let at = TABLE.load(Ordering::SeqCst);
     // The table first: one that is there while there is no runtime was made
     // by no thread of this process.
-    if at.is_null() || Runtime::current().is_some() {
+    if !at.is_null() && Runtime::current().is_none() {
+        close_inherited(at);
+    }
+}
+
+/// From now on a child of fork closes what it inherits of ours before fork
+/// returns there. This may allocate: to be called when the library is loaded,
+/// or by a thread of the library.
+pub fn close_in_children() {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if REGISTERED.load(Ordering::Relaxed) || REGISTERED.swap(true, Ordering::Relaxed) {
         return;
     }
+    // SAFETY: the handler is a function of this library, which is never
+    // unloaded.
+    if unsafe { libc::pthread_atfork(None, None, Some(child_begins)) } != 0 {
+        REGISTERED.store(false, Ordering::Relaxed);
+    }
+}
+
+/// In the child of fork, which has one thread and memory of its own. (A child
+/// of vfork, which has not, does not come here.)
+extern "C" fn child_begins() {
+    // A handler that ran before this one may have used AIO: what there is
+    // then is the child's own. Where the kernel does not wipe the runtime, it
+    // is the parent's until the handler behind this one.
+    if Runtime::current().is_some_and(|runtime| !runtime.is_borrowed()) {
+        return;
+    }
+    let _errno = sys::KeepErrno::new();
+    let at = TABLE.load(Ordering::SeqCst);
+    if !at.is_null() {
+        close_inherited(at);
+    }
+}
+
+/// Closes what a parent's table has.
+fn close_inherited(at: *mut Table) {
     if TABLE
         .compare_exchange(at, null_mut(), Ordering::SeqCst, Ordering::SeqCst)
         .is_err()
     {
         return;
     }
-    // SAFETY: inherited, and taken out by this thread alone. Another thread
-    // may still look at it in the close family: it stays mapped.
+    // SAFETY: not null; inherited, and taken out by this thread alone. Another
+    // thread may still look at it in the close family: it stays mapped.
     let table = unsafe { &*at };
     while let Some(number) = table.lowest_in(0, u32::MAX) {
         if table.remove(number) {

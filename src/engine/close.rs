@@ -114,6 +114,8 @@ impl Engine {
 
     /// Makes a pin of a descriptor of ours. None: there are too many.
     fn keep(&mut self, fildes: c_int) -> Option<u32> {
+        // Not yet done in a program that found aio_read by dlsym().
+        own_descriptors::close_in_children();
         let number = self.pins.insert(Pin { fildes, users: 0 });
         if number >= u32::from(NO_PIN) {
             self.pins.remove(number);
