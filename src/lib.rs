@@ -25,6 +25,7 @@ pub mod abi;
 #[cfg(not(test))]
 pub mod exports;
 
+mod clock;
 mod collect;
 mod completion;
 mod config;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use libc::{c_int, c_long};
 
+pub use crate::clock::now_ns;
 #[cfg(not(loom))]
 use crate::sync::atomic::AtomicU32;
 #[cfg(loom)]
@@ -50,17 +51,6 @@ pub fn result(answer: c_long) -> Result<usize, c_int> {
     } else {
         Ok(answer as usize)
     }
-}
-
-/// Now on CLOCK_MONOTONIC, in nanoseconds.
-pub fn now_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `now` is a valid timespec; the clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// A duration as the kernel's relative timeout.
