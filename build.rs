@@ -16,6 +16,7 @@ fn main() {
         .compile("aio_shim_layout");
     cc::Build::new()
         .file("src/c/cancellable.c")
+        .file("src/c/own_object.c")
         .std("gnu11")
         // The C library's way through this frame: its tables, no landing pad.
         .flag("-fno-exceptions")

@@ -63,11 +63,11 @@ mod wakeup;
 /// request may come from a signal handler. No thread, no descriptor; in a
 /// program that does not use AIO, no mapping.
 #[cfg(not(test))]
-#[unsafe(link_section = ".load_time")]
-extern "C" fn load() {
+#[ctor::ctor(unsafe, body(link_section = ".load_time"))]
+fn load() {
     config::read();
     stats::remember_file(&config::get());
-    exports::closing::resolve(&raw const INITIALIZER as usize);
+    exports::closing::resolve();
     doctor::on_request();
     if imports::submitting() {
         thread::prepare();
@@ -75,10 +75,3 @@ extern "C" fn load() {
         process::look_for_leak_checker();
     }
 }
-
-/// Has the dynamic linker call it; and tells by where it lies which of the
-/// loaded objects is this library.
-#[cfg(not(test))]
-#[used]
-#[unsafe(link_section = ".init_array")]
-static INITIALIZER: extern "C" fn() = load;

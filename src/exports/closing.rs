@@ -42,12 +42,12 @@ static DUP3: Next = Next::new(c"dup3");
 static CLOSE_RANGE: Next = Next::new(c"close_range");
 static CLOSEFROM: Next = Next::new(c"closefrom");
 
-/// Looks the next definitions up, by the constructor, whose initializer lies
-/// at the address given: dlsym is not async-signal-safe.
+/// Looks the next definitions up, for the constructor: dlsym is not
+/// async-signal-safe.
 #[unsafe(link_section = ".load_time")]
-pub(crate) fn resolve(initializer: usize) {
+pub(crate) fn resolve() {
     let wrapped = [&CLOSE, &DUP2, &DUP3, &CLOSE_RANGE, &CLOSEFROM];
-    let found = objects::next(initializer, &wrapped.map(|next| &next.name));
+    let found = objects::next(&wrapped.map(|next| &next.name));
     for (next, found) in wrapped.into_iter().zip(found) {
         let at = match found {
             Some(address) => std::ptr::with_exposed_provenance_mut(address),

@@ -101,8 +101,6 @@ pub struct Object {
     gnu_hash: usize,
     sysv_hash: usize,
     versions: usize,
-    initializers: usize,
-    initializers_length: usize,
     /// Do other objects define what this one seems to?
     filters: bool,
 }
@@ -119,8 +117,6 @@ impl Object {
             gnu_hash: 0,
             sysv_hash: 0,
             versions: 0,
-            initializers: 0,
-            initializers_length: 0,
             filters: false,
         };
         // SAFETY: a loaded object's dynamic section.
@@ -133,8 +129,6 @@ impl Object {
                 DT_GNU_HASH => object.gnu_hash = address,
                 DT_HASH => object.sysv_hash = address,
                 DT_VERSYM => object.versions = address,
-                DT_INIT_ARRAY => object.initializers = address,
-                DT_INIT_ARRAYSZ => object.initializers_length = entry.value,
                 DT_AUXILIARY | DT_FILTER => object.filters = true,
                 _ => {}
             }
@@ -151,9 +145,15 @@ impl Object {
         }
     }
 
-    /// Does this address lie in the object's table of initializers?
-    fn initializes(&self, address: usize) -> bool {
-        (self.initializers..self.initializers + self.initializers_length).contains(&address)
+    /// Is it the one that this code is part of?
+    #[unsafe(link_section = ".load_time")]
+    fn is_own(&self) -> bool {
+        unsafe extern "C" {
+            // src/c/own_object.c
+            fn aio_shim_own_dynamic() -> *const Entry;
+        }
+        // SAFETY: no preconditions.
+        self.dynamic == unsafe { aio_shim_own_dynamic() }
     }
 
     /// Does the object use one of these names without defining it? They begin
@@ -180,7 +180,9 @@ impl Object {
     /// So many symbols, from the first on, may be ones it does not define.
     #[unsafe(link_section = ".load_time")]
     fn count_of_imports(&self) -> usize {
-        if self.gnu_hash != 0 {
+        // (A program at a fixed place may have hashed a function that it only
+        // takes the address of, though it does not define it.)
+        if self.gnu_hash != 0 && self.bias != 0 {
             // A GNU table leaves out what is not defined, and that comes
             // first; its second word says how much. In an empty table, which
             // has one empty bucket, that word may say anything.
@@ -268,8 +270,6 @@ const DT_STRTAB: i64 = 5;
 const DT_SYMTAB: i64 = 6;
 const DT_STRSZ: i64 = 10;
 const DT_DEBUG: i64 = 21;
-const DT_INIT_ARRAY: i64 = 25;
-const DT_INIT_ARRAYSZ: i64 = 27;
 const DT_VERSYM: i64 = 0x6fff_fff0;
 const DT_AUXILIARY: i64 = 0x7fff_fffd;
 const DT_FILTER: i64 = 0x7fff_ffff;

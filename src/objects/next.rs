@@ -5,17 +5,17 @@
 use super::definition::{Found, Name};
 use super::{Object, Program};
 
-/// The next definitions after the object one of whose initializers lies at
-/// `initializer`. None for a name: dlsym has to say it.
+/// The next definitions after this library's own object. None for a name:
+/// dlsym has to say it.
 ///
 /// The order of the list is that of RTLD_NEXT for what was loaded with the
 /// program. It need not be for an object that was opened later: its own scope
 /// may lead back to the C library, which stands before it in the list. Then
 /// a name is defined before it; so it is, too, behind another library that
 /// wraps the name, and dlsym answers for both.
-pub fn next<const N: usize>(initializer: usize, names: &[&Name; N]) -> [Option<usize>; N] {
+pub fn next<const N: usize>(names: &[&Name; N]) -> [Option<usize>; N] {
     match Program::find().and_then(|program| program.objects()) {
-        Some(objects) => after(objects, |object| object.initializes(initializer), names),
+        Some(objects) => after(objects, Object::is_own, names),
         None => [None; N],
     }
 }
@@ -59,14 +59,8 @@ fn after<const N: usize>(
 mod tests {
     use super::*;
 
-    extern "C" fn nothing() {}
-
-    #[used]
-    #[unsafe(link_section = ".init_array")]
-    static INITIALIZER: extern "C" fn() = nothing;
-
     fn next_of<const N: usize>(names: [Name; N]) -> [Option<usize>; N] {
-        next(&raw const INITIALIZER as usize, &names.each_ref())
+        next(&names.each_ref())
     }
 
     /// After the test program.
@@ -111,8 +105,8 @@ mod tests {
 
     #[test]
     fn an_object_that_is_not_in_the_list_has_no_next() {
-        let on_stack = 0u8;
-        let found = next(&raw const on_stack as usize, &[&Name::new(c"close")]);
+        let objects = Program::find().unwrap().objects().unwrap();
+        let found = after(objects, |_| false, &[&Name::new(c"close")]);
         assert_eq!(found, [None]);
     }
 

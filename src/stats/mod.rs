@@ -297,6 +297,7 @@ fn add(counter: &AtomicU64, count: u64) {
 static AT_EXIT: extern "C" fn() = at_exit;
 
 #[cfg(not(test))]
+#[unsafe(link_section = ".load_time")]
 extern "C" fn at_exit() {
     if let Some(runtime) = Runtime::current()
         && wants_report(&runtime.config)
