@@ -3,7 +3,8 @@
 //!
 //! What must hold: the function is called as in a new thread, whatever the
 //! one before it did; between two calls every signal of the program is
-//! blocked, and the thread cannot be cancelled.
+//! blocked, and the thread cannot be cancelled. Of a cancellation that a
+//! function leaves behind the thread ends, before it is given another.
 
 use std::ffi::{c_int, c_void};
 
@@ -12,6 +13,7 @@ use crate::sys::{self, SignalMask};
 unsafe extern "C" {
     fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
     fn pthread_setcanceltype(kind: c_int, before: *mut c_int) -> c_int;
+    fn pthread_testcancel();
 
     /// The C library's list of what to run when this thread ends; `home` is
     /// an address in the shared object that must stay loaded until then.
@@ -46,7 +48,9 @@ pub(super) fn at_thread_exit(run: extern "C" fn(*mut c_void), argument: *mut c_v
 }
 
 /// Calls a program's notification function as in a new thread, and takes the
-/// thread back afterwards.
+/// thread back afterwards. The function may end the thread, also by a
+/// cancellation that is still pending when it returns: then this does not
+/// return.
 ///
 /// # Safety
 /// `function` is the address of a `void (*)(union sigval)`.
@@ -62,6 +66,11 @@ pub(super) unsafe extern "C" fn call(function: usize, value: usize) {
         function(libc::sigval {
             sival_ptr: value as *mut c_void,
         });
+        // Deferred first: with the other type a pending cancellation would
+        // be acted upon within the C library's call, at no known point.
+        pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, std::ptr::null_mut());
+        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, std::ptr::null_mut());
+        pthread_testcancel();
         block_signals();
         // The memory of an alternate stack may go with the function.
         let none = libc::stack_t {
