@@ -40,6 +40,7 @@ mod lists;
 mod load;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod memory;
 mod message;
 mod notify;
 mod objects;
@@ -56,6 +57,10 @@ mod sys;
 mod thread;
 mod wait;
 mod wakeup;
+
+#[cfg(not(any(test, loom)))]
+#[global_allocator]
+static ALLOCATOR: memory::Reserved = memory::Reserved;
 
 /// What is prepared when the library is loaded: the options are read and the
 /// next definitions of the close family looked up. In a program that uses AIO

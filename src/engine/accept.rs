@@ -11,6 +11,7 @@ use std::ffi::c_int;
 use super::{Engine, NO_PIN, Place, Request};
 use crate::abi::{Aiocb, Members, TRANSFER_MAX};
 use crate::descriptor::Nature;
+use crate::memory;
 use crate::message::{Message, Question};
 use crate::notify::{Notice, Origin};
 use crate::process::Runtime;
@@ -115,6 +116,16 @@ impl Engine {
         }
     }
 
+    /// Makes sure of the memory that a request needs on its way. Err(EAGAIN):
+    /// there is none, and the request is not taken over.
+    fn make_room(&mut self) -> Result<(), c_int> {
+        if memory::has_reserve() && self.scheduler.make_room() {
+            Ok(())
+        } else {
+            Err(libc::EAGAIN)
+        }
+    }
+
     fn accept(&mut self, runtime: &'static Runtime, cb: Aiocb) {
         // SAFETY: from the intake: in progress, and ours from here on.
         let (progress, members) = unsafe { (request::progress(cb), cb.members()) };
@@ -129,8 +140,8 @@ impl Engine {
         let fildes = members.fildes;
         self.highest = self.highest.max(fildes);
         let submission = self
-            .natures
-            .of(runtime, fildes)
+            .make_room()
+            .and_then(|()| self.natures.of(runtime, fildes))
             .and_then(|nature| Ok((operation(progress.kind, &members, &nature)?, nature)));
         match submission {
             Ok((operation, nature)) => {

@@ -104,9 +104,10 @@ impl Own {
 }
 
 impl Engine {
-    /// Are transfers left that the engine carries out itself?
+    /// Is anything left that the engine carries out itself? Also what waits
+    /// for room in a pool that has no thread and gets none.
     pub(super) fn has_own(&self) -> bool {
-        !self.own.queue.is_empty()
+        !self.own.queue.is_empty() || self.pooled == 0 && !self.pool_backlog.is_empty()
     }
 
     /// Carries the engine's own transfers out, after all else was started.

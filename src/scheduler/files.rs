@@ -42,6 +42,11 @@ impl Files {
         }
     }
 
+    /// Room for one more. False: no memory.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.names.try_reserve(1).is_ok() && self.files.make_room()
+    }
+
     /// The file of that name, which has one request more now.
     pub(super) fn join(&mut self, key: FileKey) -> u32 {
         let files = &mut self.files;
@@ -110,6 +115,11 @@ impl Groups {
             groups: Slab::new(),
             names: HashMap::default(),
         }
+    }
+
+    /// Room for one more. False: no memory.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.names.try_reserve(1).is_ok() && self.groups.make_room()
     }
 
     pub(super) fn join<T>(&mut self, table: &mut Table<T>, descriptor: i32, index: u32) -> u32 {

@@ -94,6 +94,15 @@ impl<T> Scheduler<T> {
         self.len() == 0
     }
 
+    /// Makes room in what holds all requests, where it grows by large steps.
+    /// False: there is no memory.
+    pub fn make_room(&mut self) -> bool {
+        self.table.make_room()
+            && self.files.make_room()
+            && self.groups.make_room()
+            && self.lanes.make_room()
+    }
+
     /// Takes a request in. The order of these calls is the call order.
     pub fn submit(&mut self, submission: Submission, payload: T) -> Handle {
         let Submission {

@@ -64,6 +64,11 @@ impl<T, const CHUNK: usize> Slab<T, CHUNK> {
         slots * size_of::<Slot<T>>() + self.chunks.capacity() * size_of::<Chunk<T>>()
     }
 
+    /// Room for another chunk in the list of them. False: no memory.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.chunks.try_reserve(1).is_ok()
+    }
+
     pub(super) fn insert(&mut self, value: T) -> u32 {
         let number = match self.roomy.first() {
             Some(&number) => number,

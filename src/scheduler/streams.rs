@@ -51,6 +51,11 @@ impl Lanes {
         }
     }
 
+    /// Room for one more. False: no memory.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.lanes.try_reserve(1).is_ok()
+    }
+
     /// Makes a lane. A number comes again only after all others: an event of
     /// an ended stream that is still on its way must not reach another.
     pub(super) fn open(&mut self, owner: Owner) -> u32 {
