@@ -2,7 +2,11 @@
 //!
 //! What must hold: no signal of the application is ever taken by them. The C
 //! library's own two signals stay open: setuid() waits until every thread has
-//! taken its one. pthread_create is called through its symbol.
+//! taken its one. pthread_create is called through its symbol. What serves
+//! the whole process is scheduled as its main thread, whoever made it.
+
+#[cfg(not(loom))]
+mod settings;
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -33,8 +37,17 @@ pub fn spawn(body: Body, runtime: &'static Runtime) -> bool {
     create(body, ptr::from_ref(runtime).cast_mut().cast())
 }
 
-/// Names the calling thread (15 characters) as tools show it.
+/// What a thread of the library's own does first: it leaves what the thread
+/// that made it is scheduled by, and gets its name.
 pub fn name(name: &CStr) {
+    #[cfg(not(loom))]
+    settings::follow_main_thread();
+    show_as(name);
+}
+
+/// Names the calling thread (15 characters) as tools show it. A thread for
+/// functions of the program keeps what it inherits otherwise.
+pub fn show_as(name: &CStr) {
     // SAFETY: a C string; the kernel copies it.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }

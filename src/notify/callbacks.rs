@@ -302,7 +302,7 @@ thread_local! {
 /// A thread of the crew. pthread_exit in a callback unwinds through it, so
 /// nothing here has anything to drop while one runs.
 extern "C" fn crew_main(notifier: *mut c_void) -> *mut c_void {
-    thread::name(c"aio-shim-call");
+    thread::show_as(c"aio-shim-call");
     // SAFETY: `spawn` was given `self.address()` of a `&'static Notifier`.
     let notifier: &'static Notifier = unsafe { &*notifier.cast::<Notifier>() };
     threads::at_thread_exit(crew_exit, notifier.address());

@@ -1,0 +1,137 @@
+/* thread_settings.c - the library's own threads serve the whole process: they do not stay on the processors, nor in the
+ * scheduling, of the thread that happened to make the first request.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "hostile.h"
+#include <sched.h>
+#include <sys/resource.h>
+
+struct wish {
+    int policy, priority, nice;
+    bool pinned;
+};
+static int file, ends[2];
+static struct aiocb waiting;
+static char byte, *big;
+enum { BIG = 1 << 20 };
+
+static int first_processor(const cpu_set_t *cpus)
+{
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, cpus))
+        cpu++;
+    return cpu;
+}
+
+/* Looks at every thread but the main one and the caller; the number of those. On glibc they have no name of their own. */
+static int each_thread(void (*look)(int tid, const char *name))
+{
+    int count = 0;
+    DIR *directory = opendir("/proc/self/task");
+    SETUP(directory != NULL);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        int tid = atoi(entry->d_name);
+        char path[64], name[32] = "";
+        if (tid == 0 || tid == getpid() || tid == gettid())
+            continue;
+        snprintf(path, sizeof path, "/proc/self/task/%d/comm", tid);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t length = fd >= 0 ? read(fd, name, sizeof name - 1) : -1;
+        close(fd);
+        if (length <= 0 || (!on_glibc() && strncmp(name, "aio-shim-", 9) != 0))
+            continue; /* it has just ended */
+        name[strcspn(name, "\n")] = 0;
+        count++;
+        look(tid, name);
+    }
+    closedir(directory);
+    return count;
+}
+
+/* A read that keeps the threads there, and a write of which a worker is made. */
+static void make_requests(void)
+{
+    waiting = request(ends[0], &byte, 1, 0);
+    CHECK_EQ(aio_read(&waiting), 0);
+    struct aiocb cb = request(file, big, BIG, 0), sync = request(file, NULL, 0, 0);
+    CHECK_EQ(aio_write(&cb), 0);
+    CHECK_EQ(aio_fsync(O_SYNC, &sync), 0);
+    CHECK_DONE(&cb, BIG);
+    CHECK_DONE(&sync, 0);
+}
+static void *make_first(void *argument)
+{
+    struct wish *wish = argument;
+    cpu_set_t cpus;
+    SETUP(sched_getaffinity(0, sizeof cpus, &cpus) == 0);
+    int one = first_processor(&cpus);
+    CPU_ZERO(&cpus);
+    CPU_SET(one, &cpus);
+    SETUP(!wish->pinned || sched_setaffinity(0, sizeof cpus, &cpus) == 0);
+    if (sched_setscheduler(0, wish->policy, &(struct sched_param){.sched_priority = wish->priority}) != 0)
+        SKIP("no real-time scheduling here");
+    SETUP(setpriority(PRIO_PROCESS, (id_t)gettid(), wish->nice) == 0);
+    make_requests();
+    return NULL;
+}
+static void first_request(struct wish wish)
+{
+    cpu_set_t cpus;
+    SETUP(sched_getaffinity(0, sizeof cpus, &cpus) == 0);
+    if (wish.pinned && CPU_COUNT(&cpus) < 2)
+        SKIP("one processor");
+    file = temp_file(ON_DISK, 16, 1, 0);
+    big = pages(BIG);
+    SETUP(pipe(ends) == 0);
+    join_thread(start_thread(make_first, &wish));
+}
+static void finish(void)
+{
+    SETUP(write(ends[1], "x", 1) == 1);
+    CHECK_DONE(&waiting, 1);
+}
+
+static void look_for_main(int tid, const char *name)
+{
+    cpu_set_t own, mains;
+    struct sched_param parameter;
+    int policy = sched_getscheduler(tid);
+    errno = 0;
+    int nice = getpriority(PRIO_PROCESS, (id_t)tid), mains_nice = getpriority(PRIO_PROCESS, (id_t)getpid());
+    if (sched_getaffinity(tid, sizeof own, &own) != 0 || sched_getparam(tid, &parameter) != 0 || errno != 0)
+        return; /* it has just ended */
+    SETUP(sched_getaffinity(getpid(), sizeof mains, &mains) == 0);
+    CHECK(CPU_EQUAL(&own, &mains), "%s runs on %d processors", name, CPU_COUNT(&own));
+    CHECK(policy == sched_getscheduler(getpid()), "%s has policy %d", name, policy);
+    CHECK(nice == mains_nice, "%s has nice value %d", name, nice);
+}
+static void take_after_main(struct wish wish)
+{
+    first_request(wish);
+    CHECK(each_thread(look_for_main) > 0);
+    finish();
+}
+/* Root may leave SCHED_IDLE and lower a nice value. */
+CASE(44, the_first_request_from_a_pinned_thread, GLIBC_DEFECT, 20) { take_after_main((struct wish){.pinned = true}); }
+CASE(44, the_first_request_from_an_idle_thread, GLIBC_DEFECT | NEEDS_ROOT, 20)
+{
+    take_after_main((struct wish){.policy = SCHED_IDLE, .pinned = true});
+}
+CASE(44, the_first_request_from_a_batch_thread, GLIBC_DEFECT, 20) { take_after_main((struct wish){.policy = SCHED_BATCH}); }
+CASE(44, the_first_request_from_a_nice_thread, GLIBC_DEFECT | NEEDS_ROOT, 20) { take_after_main((struct wish){.nice = 15}); }
+CASE(44, a_process_that_is_idle_stays_so, GLIBC_OK, 20)
+{
+    SETUP(sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0}) == 0 && setpriority(PRIO_PROCESS, 0, 7) == 0);
+    take_after_main((struct wish){.policy = SCHED_IDLE, .nice = 7});
+}
+
+static void look_for_real_time(int tid, const char *name)
+{
+    int policy = sched_getscheduler(tid);
+    CHECK(policy == SCHED_FIFO || policy == -1, "%s has policy %d", name, policy);
+}
+CASE(44, a_real_time_policy_is_kept, GLIBC_OK | NEEDS_ROOT, 20)
+{
+    first_request((struct wish){.policy = SCHED_FIFO, .priority = 1});
+    CHECK(each_thread(look_for_real_time) > 0);
+    finish();
+}
