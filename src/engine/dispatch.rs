@@ -71,6 +71,8 @@ const BURST: u32 = 32;
 /// Largest transfer the engine carries out itself: the time of a few
 /// system calls.
 const OWN_LENGTH: usize = 64 * 1024;
+/// Or, if it is the only one there is: a fraction of a millisecond.
+const LONE_LENGTH: usize = 1 << 20;
 /// Buffered reads above this are copied by workers, so that several
 /// processors copy and the engine stays free.
 const RING_COPY: usize = 256 * 1024;
@@ -160,7 +162,11 @@ impl Engine {
             // The plain call knows the error for this.
             return Choice::Pool;
         }
-        let small = length <= OWN_LENGTH && !kind.is_vector();
+        // What is outstanding alone is copied here as well: another thread
+        // would have to be woken for it, and nobody waits meanwhile. (Without
+        // a ring the thread that plays the engine runs the job itself.)
+        let alone = length <= LONE_LENGTH && self.scheduler.len() == 1 && self.ring.is_some();
+        let small = (length <= OWN_LENGTH || alone) && !kind.is_vector();
         // Without a ring: what the engine does not do itself is the pool's.
         let ring = match self.ring {
             Some(_) => Choice::Ring,
@@ -175,7 +181,9 @@ impl Engine {
             (Class::Direct, _) => ring,
             (Class::Memory, _) if small => Choice::Own,
             (Class::Memory, _) => Choice::Pool,
-            (Class::Buffered | Class::Synchronous, Kind::Read) if small && self.ring.is_none() => {
+            (Class::Buffered | Class::Synchronous, Kind::Read)
+                if small && (self.ring.is_none() || length > RING_COPY) =>
+            {
                 Choice::Own
             }
             (Class::Buffered | Class::Synchronous, Kind::Read) if length <= RING_COPY => ring,
@@ -288,6 +296,12 @@ impl Engine {
             request.class,
             Class::Buffered | Class::Synchronous | Class::Direct | Class::Memory
         );
+        // SAFETY: live in the scheduler: in progress and ours.
+        let progress = unsafe { request::progress(cb) };
+        let alone = match request.class {
+            Class::Buffered | Class::Memory if kind.is_write() => progress.file_slot,
+            _ => 0,
+        };
         self.jobs.push(Job {
             handle,
             order: (self.scheduler.priority(handle), self.pool_backlog.ticket()),
@@ -298,6 +312,7 @@ impl Engine {
             transfer,
             offset: offset.max(0),
             brief,
+            alone,
         });
     }
 

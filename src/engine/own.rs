@@ -26,6 +26,8 @@ use crate::sys;
 /// Two transfers in a row that take longer than this have met a disk; a
 /// single one may only have lost its processor for a while.
 const SLOW_NS: u64 = 300_000;
+/// To which a copy adds this for each byte, at the least speed there is.
+const COPY_NS: u64 = 1;
 /// One that takes longer than this has met a disk in any case.
 const VERY_SLOW_NS: u64 = 10_000_000;
 /// For how long the pool then gets such transfers, at least.
@@ -85,9 +87,9 @@ impl Own {
 
     /// A transfer took from `begin` to `end`. True: it has met a disk, and
     /// for a while the engine makes no more of them.
-    fn took(&mut self, begin: u64, end: u64) -> bool {
+    fn took(&mut self, length: usize, begin: u64, end: u64) -> bool {
         let time = end - begin;
-        let slow = time > SLOW_NS;
+        let slow = time > SLOW_NS + length as u64 * COPY_NS;
         let disk = slow && self.slow || time > VERY_SLOW_NS;
         self.slow = slow;
         if disk {
@@ -139,7 +141,7 @@ impl Engine {
                 None => self.start_in_pool(runtime, handle),
             }
             let end = sys::now_ns();
-            if !barred && self.own.took(begin, end) {
+            if !barred && self.own.took(transfer.length, begin, end) {
                 for handle in std::mem::take(&mut self.own.queue) {
                     self.start_in_pool(runtime, handle);
                 }

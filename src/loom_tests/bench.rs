@@ -222,6 +222,7 @@ impl Control {
             fildes: self.memory().aio_fildes,
             kind: Kind::Read,
             work: Work::Positioned,
+            alone: 0,
             brief: false,
             transfer: Progress {
                 buffer: self.buffer.addr(),

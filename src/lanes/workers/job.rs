@@ -37,6 +37,10 @@ pub struct Job {
     pub offset: i64,
     /// It waits for a local disk at most, and so ends by itself.
     pub brief: bool,
+    /// The file that it has to itself, by its slot (see [`crate::load`]): the
+    /// file system makes writes into the page cache of one file one after the
+    /// other, so threads that meet at its lock gain nothing. 0: none.
+    pub alone: u16,
 }
 
 /// What is to be transferred, and how much of it is.

@@ -49,6 +49,30 @@ pub enum End {
     WriteFailed(i32),
 }
 
+/// A job that runs.
+struct Active {
+    handle: Handle,
+    /// The number of its thread.
+    thread: u32,
+    /// See [`Job::alone`].
+    alone: u16,
+}
+
+/// Files that jobs have to themselves, a bit for each slot.
+struct Taken([u64; 8]);
+
+impl Taken {
+    /// Takes a file. False: it was taken.
+    fn take(&mut self, alone: u16) -> bool {
+        let (word, bit) = (usize::from(alone) / 64 % 8, 1 << (alone % 64));
+        alone == 0 || {
+            let free = self.0[word] & bit == 0;
+            self.0[word] |= bit;
+            free
+        }
+    }
+}
+
 struct Inner {
     /// By priority, then order of coming.
     queue: BTreeMap<(u8, u32), Job>,
@@ -60,8 +84,8 @@ struct Inner {
     running: u32,
     /// How many may run one at present.
     allowed: u32,
-    /// The jobs that run, each with its thread's number.
-    active: Vec<(Handle, u32)>,
+    /// The jobs that run.
+    active: Vec<Active>,
     /// Finished jobs, to see whether anything moves.
     finished: u64,
 }
@@ -75,8 +99,28 @@ impl Inner {
     /// This job runs from now on, in this thread.
     fn begin(&mut self, job: Job, thread: u32) -> Job {
         self.running += 1;
-        self.active.push((job.handle, thread));
+        self.active.push(Active {
+            handle: job.handle,
+            thread,
+            alone: job.alone,
+        });
         job
+    }
+
+    /// The queued jobs that may run side by side now, best first.
+    fn runnable(&self) -> impl Iterator<Item = &Job> {
+        let mut taken = Taken([0; 8]);
+        for active in &self.active {
+            taken.take(active.alone);
+        }
+        self.queue.values().filter(move |job| taken.take(job.alone))
+    }
+
+    /// The best of them, which begins to run in this thread.
+    fn pop(&mut self, thread: u32) -> Option<Job> {
+        let order = self.runnable().next()?.order;
+        let job = self.queue.remove(&order)?;
+        Some(self.begin(job, thread))
     }
 }
 
@@ -264,8 +308,8 @@ impl Pool {
     /// job that does not run at all.
     pub fn has_its_file(&self, handle: Handle) -> bool {
         let inner = self.inner.lock();
-        match inner.active.iter().find(|active| active.0 == handle) {
-            Some(&(_, thread)) => sleeps_in_a_call(thread),
+        match inner.active.iter().find(|active| active.handle == handle) {
+            Some(active) => sleeps_in_a_call(active.thread),
             None => !inner.queue.values().any(|job| job.handle == handle),
         }
     }
@@ -277,16 +321,13 @@ impl Pool {
     /// The next job for this thread.
     fn pop(&self, thread: u32) -> Next {
         let mut inner = self.inner.lock();
-        if inner.queue.is_empty() || inner.running >= self.allowed(&inner) {
+        if inner.running >= self.allowed(&inner) || inner.runnable().next().is_none() {
             return Next::Nothing;
         }
         if self.leads() && inner.is_last_free() {
             return Next::NeedsLeader;
         }
-        match inner.queue.pop_first() {
-            Some((_, job)) => Next::Job(inner.begin(job, thread)),
-            None => Next::Nothing,
-        }
+        inner.pop(thread).map_or(Next::Nothing, Next::Job)
     }
 
     /// The next job for the last free thread, when no other can be had to
@@ -296,9 +337,9 @@ impl Pool {
         if inner.running >= self.allowed(&inner) {
             return None;
         }
-        let brief = inner.queue.values().find(|job| job.brief);
+        let brief = inner.runnable().find(|job| job.brief).map(|job| job.order);
         let order = match brief {
-            Some(job) => job.order,
+            Some(order) => order,
             // Nobody else will ever run it.
             None if inner.threads <= 1 => *inner.queue.first_key_value()?.0,
             None => return None,
@@ -310,7 +351,7 @@ impl Pool {
     fn finished(&self, handle: Handle) {
         let mut inner = self.inner.lock();
         inner.running -= 1;
-        inner.active.retain(|active| active.0 != handle);
+        inner.active.retain(|active| active.handle != handle);
         if inner.running == 0 && inner.queue.is_empty() {
             // The rush is over.
             inner.allowed = FEW;
@@ -321,14 +362,14 @@ impl Pool {
     /// Could a thread pop a job now?
     fn has_work(&self) -> bool {
         let inner = self.inner.lock();
-        !inner.queue.is_empty() && inner.running < self.allowed(&inner)
+        inner.running < self.allowed(&inner) && inner.runnable().next().is_some()
     }
 
     /// Do jobs wait for a thread that may be had later?
     fn is_stuck(&self) -> bool {
         let inner = self.inner.lock();
         let most = self.most.load(Ordering::Relaxed);
-        !inner.queue.is_empty() && inner.running < most
+        inner.running < most && inner.runnable().next().is_some()
     }
 
     /// Nothing has ended since `before` although jobs wait: allow more
@@ -399,4 +440,62 @@ fn sleeps_in_a_call(thread: u32) -> bool {
 fn wake_idle(word: &AtomicU32, count: u32) {
     word.fetch_add(1, Ordering::SeqCst);
     sys::futex_wake(word.as_ptr(), count as i32);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::abi::{Aiocb, aiocb};
+    use crate::request::Kind;
+
+    fn pool(jobs: &[(u32, u16)]) -> Pool {
+        let pool = Pool::new(&crate::config::get());
+        // SAFETY: a control block is plain data.
+        let cb: &aiocb = Box::leak(Box::new(unsafe { std::mem::zeroed() }));
+        pool.push(
+            &mut jobs
+                .iter()
+                .map(|&(number, alone)| Job {
+                    handle: Handle::from_u32(number),
+                    order: (0, number),
+                    cb: Aiocb::new(cb).unwrap(),
+                    fildes: -1,
+                    kind: Kind::Write,
+                    work: Work::Positioned,
+                    transfer: Progress {
+                        buffer: 0,
+                        length: 0,
+                        done: 0,
+                    },
+                    offset: 0,
+                    brief: true,
+                    alone,
+                })
+                .collect(),
+        );
+        pool
+    }
+
+    fn next(pool: &Pool) -> Option<u32> {
+        match pool.pop(1) {
+            Next::Job(job) => Some(job.handle.as_u32()),
+            _ => None,
+        }
+    }
+
+    /// A job that has a file to itself waits for the one that has it, and
+    /// nobody else waits for either.
+    #[test]
+    fn writes_of_one_file_run_one_after_the_other() {
+        let pool = pool(&[(1, 7), (2, 7), (3, 0), (4, 511), (5, 7), (6, 511)]);
+        assert_eq!([(); 3].map(|()| next(&pool)), [Some(1), Some(3), Some(4)]);
+        assert_eq!(next(&pool), None);
+        assert!(!pool.has_work() && !pool.is_stuck() && pool.queued() == 3);
+        pool.finished(Handle::from_u32(4));
+        assert_eq!((next(&pool), next(&pool)), (Some(6), None));
+        pool.finished(Handle::from_u32(1));
+        assert_eq!((next(&pool), next(&pool)), (Some(2), None));
+        pool.finished(Handle::from_u32(2));
+        assert_eq!(next(&pool), Some(5));
+    }
 }
