@@ -14,6 +14,20 @@ use crate::scheduler::FileKey;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys;
 
+/// The slot of the file that `fildes` names now. None: it cannot be asked.
+pub fn file_slot(fildes: c_int) -> Option<u16> {
+    let _errno = sys::KeepErrno::new();
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `stat` is writable for a whole struct stat, read on success.
+    unsafe {
+        if libc::fstat(fildes, stat.as_mut_ptr()) != 0 {
+            return None;
+        }
+        let stat = stat.assume_init();
+        Some(load::file_slot(stat.st_dev, stat.st_ino))
+    }
+}
+
 /// How requests on a descriptor are carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
@@ -127,10 +141,7 @@ impl Nature {
             Class::Memory => Inline::CacheReads,
             _ => Inline::Never,
         };
-        Hint {
-            inline,
-            file_slot: self.file_slot,
-        }
+        Hint { inline }
     }
 }
 
@@ -232,13 +243,12 @@ pub enum Inline {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hint {
     pub inline: Inline,
-    pub file_slot: u16,
 }
 
 const HINTS: usize = 1024;
 
-// A hint's word: the way in bits 0..8, the file slot in 8..18, how many reads
-// to leave unasked in 18..23, misses in a row in 23..26, the number in 32..64.
+// A hint's word: the way in bits 0..8, how many reads to leave unasked in
+// 18..23, misses in a row in 23..26, the number in 32..64.
 const SKIP_SHIFT: u32 = 18;
 const SKIP_MOST: u64 = 31;
 const MISSES_SHIFT: u32 = 23;
@@ -264,7 +274,6 @@ impl Hints {
                     3 => Inline::Memory,
                     _ => Inline::Never,
                 },
-                file_slot: (word >> 8) as u16 & 0x3ff,
             });
         }
         let _errno = sys::KeepErrno::new();
@@ -308,8 +317,7 @@ impl Hints {
     /// Remembers what the engine, or a first look, found.
     pub fn learn(&self, fildes: c_int, nature: &Nature) {
         let hint = nature.hint();
-        let word =
-            u64::from(fildes as u32) << 32 | u64::from(hint.file_slot) << 8 | hint.inline as u64;
+        let word = u64::from(fildes as u32) << 32 | hint.inline as u64;
         let place = self.place(fildes);
         if place.load(Ordering::Relaxed) & KNOWN != word {
             place.store(word, Ordering::Relaxed);

@@ -92,7 +92,7 @@ pub unsafe fn submit(
         }
         // SAFETY: as above.
         match unsafe { element(runtime, cb, opcode) } {
-            Ok(mut claimed) => {
+            Ok(claimed) => {
                 if claimed.try_inline(runtime) {
                     continue;
                 }
@@ -239,7 +239,6 @@ impl Chain {
                         member: true,
                         last: true,
                     },
-                    0,
                 );
             }
             while runtime.intake.push(newest.to_word(), oldest.link()) == Push::Closed {

@@ -84,7 +84,8 @@ impl ListPlace {
 pub struct Progress {
     pub kind: Kind,
     pub place: ListPlace,
-    /// Index in the table of outstanding requests by file.
+    /// Index in the table of outstanding requests by file. 0: not settled, or
+    /// of a file that does not matter.
     pub file_slot: u16,
 }
 
@@ -144,8 +145,8 @@ pub unsafe fn claim(runtime: &Runtime, cb: Aiocb, kind: Kind) -> Result<(), c_in
 ///
 /// # Safety
 /// `cb` is valid, and claimed by the caller.
-pub unsafe fn describe(cb: Aiocb, place: ListPlace, file_slot: u16) {
-    let mut bits = u64::from(file_slot) << FILE_SHIFT;
+pub unsafe fn describe(cb: Aiocb, place: ListPlace) {
+    let mut bits = 0;
     if place.first {
         bits |= LEADER;
     }
@@ -158,6 +159,19 @@ pub unsafe fn describe(cb: Aiocb, place: ListPlace, file_slot: u16) {
     // fetch_or: another thread may already mark itself as a waiter.
     // SAFETY: valid by contract.
     unsafe { cb.status() }.fetch_or(bits, Ordering::Relaxed);
+}
+
+/// Which file a request is for is known: from now on it counts there.
+///
+/// # Safety
+/// `cb` is in progress and owned by the caller, who settles it once.
+pub unsafe fn settle(runtime: &Runtime, cb: Aiocb, kind: Kind, file_slot: u16) {
+    let slot = runtime.load.settle(file_slot, kind);
+    if slot != 0 {
+        // As in `describe`.
+        // SAFETY: valid by contract.
+        unsafe { cb.status() }.fetch_or(u64::from(slot) << FILE_SHIFT, Ordering::Relaxed);
+    }
 }
 
 /// Set in a request's notes while the collector counts on it.

@@ -9,6 +9,7 @@ use std::ffi::c_int;
 
 use crate::abi::{Aiocb, Members, PRIORITY_MAX, aiocb};
 use crate::completion;
+use crate::descriptor;
 use crate::engine;
 use crate::intake::Push;
 use crate::lanes::inline;
@@ -42,7 +43,6 @@ pub struct Claimed {
     pub kind: Kind,
     pub members: Members,
     notice: Option<Notice>,
-    file_slot: u16,
 }
 
 /// Validates and claims. On refusal status and return value say so, unless
@@ -86,22 +86,19 @@ pub unsafe fn claim(runtime: &'static Runtime, cb: Aiocb, kind: Kind) -> Result<
             kind,
             members,
             notice,
-            file_slot: 0,
         })
     }
 }
 
 impl Claimed {
-    /// Serves it at once if it is in memory, and notes which file it is for,
-    /// as far as is known. True: it is complete.
-    pub fn try_inline(&mut self, runtime: &'static Runtime) -> bool {
-        let Some(hint) = runtime.hints.get(self.members.fildes) else {
-            return false;
-        };
-        self.file_slot = hint.file_slot;
+    /// Serves it at once if it is in memory. True: it is complete.
+    pub fn try_inline(&self, runtime: &'static Runtime) -> bool {
         if self.notice.is_some() || !runtime.may_inline() {
             return false;
         }
+        let Some(hint) = runtime.hints.get(self.members.fildes) else {
+            return false;
+        };
         // SAFETY: claimed by us and not handed over.
         unsafe { runtime.stats.try_inline(self.cb) };
         match inline::attempt(runtime, self.kind, &self.members, hint) {
@@ -118,12 +115,16 @@ impl Claimed {
     pub fn prepare(&self, runtime: &'static Runtime, place: ListPlace) {
         // SAFETY: claimed by us and not handed over.
         unsafe {
-            request::describe(self.cb, place, self.file_slot);
+            request::describe(self.cb, place);
             runtime.stats.submit(self.cb);
         }
-        runtime
-            .load
-            .add(self.members.fildes, self.file_slot, self.kind);
+        runtime.load.add(self.members.fildes, self.kind);
+        if runtime.load.wants_file(self.kind)
+            && let Some(file_slot) = descriptor::file_slot(self.members.fildes)
+        {
+            // SAFETY: as above.
+            unsafe { request::settle(runtime, self.cb, self.kind, file_slot) };
+        }
     }
 
     /// Hands it to the engine.
@@ -153,7 +154,10 @@ impl Claimed {
 pub unsafe fn refuse_pushed(runtime: &'static Runtime, cb: Aiocb, error: c_int) {
     // SAFETY: by contract.
     unsafe {
-        let progress = request::progress(cb);
+        let mut progress = request::progress(cb);
+        if progress.file_slot == 0 {
+            progress.file_slot = runtime.load.settle(0, progress.kind);
+        }
         runtime
             .load
             .remove(cb.members().fildes, progress.file_slot, progress.kind);
@@ -172,7 +176,7 @@ pub unsafe fn refuse_pushed(runtime: &'static Runtime, cb: Aiocb, error: c_int) 
 pub unsafe fn submit(cb: Aiocb, kind: Kind) -> Result<(), c_int> {
     let runtime = Runtime::get().ok_or(libc::EAGAIN)?;
     // SAFETY: by contract.
-    let pushed = unsafe { claim(runtime, cb, kind) }.and_then(|mut claimed| {
+    let pushed = unsafe { claim(runtime, cb, kind) }.and_then(|claimed| {
         if !kind.is_sync() && claimed.try_inline(runtime) {
             return Ok(());
         }

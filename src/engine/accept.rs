@@ -139,10 +139,16 @@ impl Engine {
             );
         let fildes = members.fildes;
         self.highest = self.highest.max(fildes);
-        let submission = self
+        let nature = self
             .make_room()
-            .and_then(|()| self.natures.of(runtime, fildes))
-            .and_then(|nature| Ok((operation(progress.kind, &members, &nature)?, nature)));
+            .and_then(|()| self.natures.of(runtime, fildes));
+        if progress.file_slot == 0 {
+            let file_slot = nature.map_or(0, |nature| nature.file_slot);
+            // SAFETY: as above.
+            unsafe { request::settle(runtime, cb, progress.kind, file_slot) };
+        }
+        let submission =
+            nature.and_then(|nature| Ok((operation(progress.kind, &members, &nature)?, nature)));
         match submission {
             Ok((operation, nature)) => {
                 let handle = self.scheduler.submit(

@@ -3,16 +3,15 @@
 //! Who comes in: a submission that asks for no notification. A read that is
 //! in the page cache costs under a microsecond here and ten through any other
 //! thread. What must hold: nothing here waits for a device; nothing overtakes
-//! an outstanding request that it could be seen to overtake; and a hint that
-//! is wrong costs a system call, never a wrong result: what this lane cannot
-//! finish goes to the engine as if it had not been tried. (After a close that
-//! nobody saw, see ARCHITECTURE.md, order against another descriptor of the
-//! file is not kept here.)
+//! an outstanding request that it could be seen to overtake, of the file that
+//! the descriptor names now; and a hint that is wrong costs a system call,
+//! never a wrong result: what this lane cannot finish goes to the engine as if
+//! it had not been tried.
 
 use std::ffi::c_int;
 
 use crate::abi::Members;
-use crate::descriptor::{Hint, Inline};
+use crate::descriptor::{self, Hint, Inline};
 use crate::lanes::workers::{Progress, positioned, positioned_with};
 use crate::process::Runtime;
 use crate::request::{Kind, Outcome};
@@ -27,9 +26,13 @@ pub fn attempt(runtime: &Runtime, kind: Kind, members: &Members, hint: Hint) -> 
         return None;
     }
     let fildes = members.fildes;
+    let anything_before = || {
+        let file = || descriptor::file_slot(fildes);
+        runtime.load.anything_before(kind, fildes, file)
+    };
     match (kind, hint.inline) {
         (Kind::Read, Inline::CacheReads | Inline::Memory) => {
-            if runtime.load.writes(fildes, hint.file_slot) {
+            if anything_before() {
                 return None;
             }
             let _errno = sys::KeepErrno::new();
@@ -49,7 +52,7 @@ pub fn attempt(runtime: &Runtime, kind: Kind, members: &Members, hint: Hint) -> 
         (Kind::Write, Inline::Memory) => {
             // A write past RLIMIT_FSIZE would send SIGXFSZ to the program's
             // own thread; only the library's threads block it.
-            if runtime.load.anything(fildes, hint.file_slot) || beyond_limit(members) {
+            if anything_before() || beyond_limit(members) {
                 return None;
             }
             let _errno = sys::KeepErrno::new();

@@ -210,7 +210,8 @@ impl Control {
     pub fn claim(&self, runtime: &Runtime) {
         // SAFETY: a valid control block.
         unsafe { request::claim(runtime, self.cb(), Kind::Read) }.unwrap();
-        runtime.load.add(self.memory().aio_fildes, 0, Kind::Read);
+        runtime.load.add(self.memory().aio_fildes, Kind::Read);
+        runtime.load.settle(0, Kind::Read);
     }
 
     /// The job that carries it out, once claimed.

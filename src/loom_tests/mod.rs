@@ -16,6 +16,7 @@
 mod bench;
 mod cancel;
 mod intake;
+mod load;
 mod lock;
 mod pool;
 mod starting;
