@@ -25,6 +25,7 @@ mod groups;
 mod own;
 mod patience;
 mod slab;
+mod socket;
 mod start;
 mod streams;
 

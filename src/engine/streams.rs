@@ -8,9 +8,8 @@
 //! waits has consumed nothing, and several on one stream are served in order.
 
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
 
-use super::{Engine, Place};
+use super::{Engine, Place, socket};
 use crate::descriptor::Class;
 use crate::lanes::workers::{
     Way, is_ready, is_shut, send_empty, try_nonblocking, try_now, whole_length,
@@ -83,7 +82,7 @@ impl Engine {
         kind == Kind::Read
             && request.class == Class::Stream
             && !request.nonblocking
-            && mark(request.fildes).is_some_and(|mark| mark > 1 && mark <= transfer.length)
+            && socket::mark(request.fildes).is_some_and(|mark| mark > 1 && mark <= transfer.length)
             && !is_ready(request.fildes, Way::In.poll_events())
     }
 
@@ -189,7 +188,7 @@ impl Engine {
         let way = way(kind);
         let now = sys::now_ns();
         if past.deadline.is_none() {
-            past.deadline = timeout(fildes, way).map(|timeout| now + timeout);
+            past.deadline = socket::timeout(fildes, way).map(|timeout| now + timeout);
         }
         let watch = Watch {
             fildes,
@@ -377,45 +376,6 @@ impl Watch {
 fn pause(vain: u32) -> Option<u64> {
     let doubled = vain.checked_sub(1)?.min(16);
     Some((PAUSE << doubled).min(LONGEST_PAUSE))
-}
-
-/// A socket's own time limit for this direction, in nanoseconds.
-fn timeout(fildes: c_int, way: Way) -> Option<u64> {
-    let option = match way {
-        Way::In => libc::SO_RCVTIMEO,
-        Way::Out => libc::SO_SNDTIMEO,
-    };
-    // SAFETY: two integers.
-    let limit: libc::timeval = unsafe { socket_option(fildes, option) }?;
-    let nanoseconds = limit.tv_sec as u64 * 1_000_000_000 + limit.tv_usec as u64 * 1000;
-    (nanoseconds > 0).then_some(nanoseconds)
-}
-
-/// How many bytes a socket must have before a read of it returns.
-fn mark(fildes: c_int) -> Option<usize> {
-    // SAFETY: an integer.
-    let mark: c_int = unsafe { socket_option(fildes, libc::SO_RCVLOWAT) }?;
-    usize::try_from(mark).ok()
-}
-
-/// None: not a socket (ENOTSOCK).
-///
-/// # Safety
-/// Any bytes make a valid `T`.
-unsafe fn socket_option<T>(fildes: c_int, option: c_int) -> Option<T> {
-    let mut value = MaybeUninit::<T>::zeroed();
-    let mut length = size_of::<T>() as libc::socklen_t;
-    // SAFETY: both out-parameters are writable; the rest by contract.
-    unsafe {
-        let answer = libc::getsockopt(
-            fildes,
-            libc::SOL_SOCKET,
-            option,
-            value.as_mut_ptr().cast(),
-            &mut length,
-        );
-        (answer == 0).then(|| value.assume_init())
-    }
 }
 
 fn way(kind: Kind) -> Way {
