@@ -29,6 +29,8 @@ const OUTSTANDING: u64 = 1 << 32;
 pub struct Load {
     descriptors: [AtomicU64; DESCRIPTORS],
     files: [AtomicU64; FILES],
+    /// By descriptor, those being submitted, or on their way to the engine.
+    coming: [AtomicU32; DESCRIPTORS],
     reads: All,
     /// Everything else. (A sync is never unsettled: what overtakes it is not
     /// seen.)
@@ -92,6 +94,20 @@ impl Load {
         }
     }
 
+    fn to_come(&self, fildes: c_int) -> &AtomicU32 {
+        &self.coming[fildes as usize % DESCRIPTORS]
+    }
+
+    /// A control block is about to be claimed.
+    pub fn come(&self, fildes: c_int) {
+        self.to_come(fildes).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The engine has it, or nobody ever will: it is complete, or refused.
+    pub fn arrive(&self, fildes: c_int) {
+        self.to_come(fildes).fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// A request is submitted.
     pub fn add(&self, fildes: c_int, kind: Kind) {
         self.descriptor(fildes)
@@ -99,6 +115,12 @@ impl Load {
         self.all(kind)
             .count
             .fetch_add(OUTSTANDING + unsettled(kind), Ordering::SeqCst);
+    }
+
+    /// Is something of this descriptor number, or of one that shares its
+    /// counter, submitted at this moment, or on its way to the engine?
+    pub fn is_coming(&self, fildes: c_int) -> bool {
+        self.to_come(fildes).load(Ordering::SeqCst) != 0
     }
 
     /// Is it to be settled at once?
@@ -189,6 +211,7 @@ mod tests {
         Load {
             descriptors: [const { AtomicU64::new(0) }; DESCRIPTORS],
             files: [const { AtomicU64::new(0) }; FILES],
+            coming: [const { AtomicU32::new(0) }; DESCRIPTORS],
             reads: none(),
             others: none(),
         }
@@ -242,8 +265,11 @@ mod tests {
             Kind::Sync,
             Kind::DataSync,
         ] {
+            load.come(3);
             load.add(3, kind);
-            assert!(load.of_descriptor(3));
+            assert!(load.of_descriptor(3) && load.is_coming(3));
+            load.arrive(3);
+            assert!(load.of_descriptor(3) && !load.is_coming(3));
             let slot = load.settle(9, kind);
             load.remove(3, slot, kind);
             let counters = load.descriptors.iter().chain(&load.files);

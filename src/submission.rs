@@ -51,6 +51,17 @@ pub struct Claimed {
 /// # Safety
 /// `cb` is a valid control block of the caller.
 pub unsafe fn claim(runtime: &'static Runtime, cb: Aiocb, kind: Kind) -> Result<Claimed, c_int> {
+    // SAFETY: by contract.
+    let fildes = unsafe { cb.members() }.fildes;
+    // Before it can be seen to be in progress.
+    runtime.load.come(fildes);
+    // SAFETY: by contract.
+    unsafe { try_claim(runtime, cb, kind) }.inspect_err(|_| runtime.load.arrive(fildes))
+}
+
+/// # Safety
+/// As for [`claim`].
+unsafe fn try_claim(runtime: &'static Runtime, cb: Aiocb, kind: Kind) -> Result<Claimed, c_int> {
     // SAFETY: valid by contract, here and below.
     unsafe {
         if request::in_progress(Some(runtime), cb) {
@@ -103,6 +114,7 @@ impl Claimed {
         unsafe { runtime.stats.try_inline(self.cb) };
         match inline::attempt(runtime, self.kind, &self.members, hint) {
             Some(outcome) => {
+                runtime.load.arrive(self.members.fildes);
                 // SAFETY: claimed by us and not handed over.
                 unsafe { completion::complete_inline(runtime, self.cb, outcome, Lane::Inline) };
                 true
@@ -155,6 +167,7 @@ pub unsafe fn refuse_pushed(runtime: &'static Runtime, cb: Aiocb, error: c_int) 
     // SAFETY: by contract.
     unsafe {
         let mut progress = request::progress(cb);
+        runtime.load.arrive(cb.members().fildes);
         if progress.file_slot == 0 {
             progress.file_slot = runtime.load.settle(0, progress.kind);
         }

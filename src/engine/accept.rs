@@ -139,6 +139,7 @@ impl Engine {
             );
         let fildes = members.fildes;
         self.highest = self.highest.max(fildes);
+        runtime.load.arrive(fildes);
         let nature = self
             .make_room()
             .and_then(|()| self.natures.of(runtime, fildes));
