@@ -68,7 +68,7 @@ CASE(38, a_cancellation_left_behind_when_disabled, GLIBC_OK, 60) { after_a_cance
 CASE(38, a_cancellation_left_behind_when_asynchronous, GLIBC_OK, 60) { after_a_cancellation(ASYNCHRONOUS); }
 
 /* The same with many at once, and with functions that have attributes. */
-static void many_left(const pthread_attr_t *attributes)
+static void many_left(pthread_attr_t *attributes)
 {
     enum { MANY = 300 };
     static struct aiocb cb[MANY];
@@ -77,7 +77,8 @@ static void many_left(const pthread_attr_t *attributes)
     SETUP(pthread_key_create(&key, destroy) == 0);
     for (int i = 0; i < MANY; i++) {
         cb[i] = request(file, &byte[i], 1, 0);
-        notify_by_thread(&cb[i], i % 3 ? pass_cancellation_points : leave_a_cancellation, (pthread_attr_t *)attributes);
+        notify_by_thread(&cb[i], i % 3 ? pass_cancellation_points : leave_a_cancellation, NULL);
+        cb[i].aio_sigevent.sigev_notify_attributes = attributes;
         cb[i].aio_sigevent.sigev_value.sival_int = i / 3 % 3;
         CHECK_EQ(aio_read(&cb[i]), 0);
     }
@@ -94,4 +95,79 @@ CASE(38, cancellations_left_behind_with_attributes, GLIBC_OK, 60)
     pthread_attr_t attributes;
     SETUP(pthread_attr_init(&attributes) == 0 && pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) == 0);
     many_left(&attributes);
+}
+
+/* ---- settings of the thread ---------------------------------------------------------------------------------- */
+
+static atomic_int changed_tid;
+static cpu_set_t mains;
+
+static void change_settings(union sigval value)
+{
+    cpu_set_t one;
+    int cpu = 0;
+    changed_tid = gettid();
+    while (!CPU_ISSET(cpu, &mains))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    switch (value.sival_int) {
+    case 0: SETUP(sched_setaffinity(0, sizeof one, &one) == 0); break;
+    case 1: SETUP(setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + 1) == 0); break;
+    case 2: SETUP(sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0}) == 0); break;
+    }
+    atomic_fetch_add(&begun, 1);
+}
+static void find_none_changed(union sigval value)
+{
+    cpu_set_t cpus;
+    (void)value;
+    SETUP(sched_getaffinity(0, sizeof cpus, &cpus) == 0);
+    CHECK(CPU_EQUAL(&cpus, &mains), "%d processors", CPU_COUNT(&cpus));
+    CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)gettid()), getpriority(PRIO_PROCESS, (id_t)getpid()));
+    CHECK_EQ(sched_getscheduler(0), sched_getscheduler(getpid()));
+    atomic_fetch_add(&begun, 1);
+}
+CASE(38, a_changed_scheduling_left_behind, GLIBC_OK, 60)
+{
+    with_environment("AIO_SHIM_IDLE", "60");
+    open_file();
+    SETUP(sched_getaffinity(0, sizeof mains, &mains) == 0);
+    if (CPU_COUNT(&mains) < 2)
+        SKIP("one processor");
+    for (int round = 0; round < 12; round++) {
+        one_call(change_settings, round % 3);
+        /* Without work it ends at once, not after the minute that idle threads stay. */
+        WAIT_FOR(syscall(SYS_tgkill, getpid(), changed_tid, 0) != 0, "round %d: the thread stays", round);
+        one_call(find_none_changed, 0);
+    }
+}
+
+static void change_name(union sigval value)
+{
+    char name[16];
+    (void)value;
+    SETUP(pthread_getname_np(pthread_self(), name, sizeof name) == 0);
+    CHECK(strcmp(name, "mine") != 0, "the name of another function's thread");
+    SETUP(pthread_setname_np(pthread_self(), "mine") == 0);
+    changed_tid = gettid();
+    atomic_fetch_add(&begun, 1);
+}
+static bool has_its_name(int tid)
+{
+    char path[64], name[32] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/comm", tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd >= 0 ? read(fd, name, sizeof name - 1) : -1;
+    close(fd);
+    return length > 0 && strcmp(name, "mine\n") == 0;
+}
+CASE(38, a_name_left_behind, GLIBC_OK, 60)
+{
+    with_environment("AIO_SHIM_IDLE", "60");
+    open_file();
+    for (int i = 0; i < 20; i++) {
+        one_call(change_name, 0);
+        WAIT_FOR(!has_its_name(changed_tid)); /* it has nothing to do */
+    }
 }

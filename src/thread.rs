@@ -5,8 +5,9 @@
 //! taken its one. pthread_create is called through its symbol. What serves
 //! the whole process is scheduled as its main thread, whoever made it.
 
-#[cfg(not(loom))]
 mod settings;
+
+pub use settings::Settings;
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -40,7 +41,6 @@ pub fn spawn(body: Body, runtime: &'static Runtime) -> bool {
 /// What a thread of the library's own does first: it leaves what the thread
 /// that made it is scheduled by, and gets its name.
 pub fn name(name: &CStr) {
-    #[cfg(not(loom))]
     settings::follow_main_thread();
     show_as(name);
 }

@@ -3,7 +3,8 @@
 //! glibc makes a thread for each callback. Here threads are kept and used
 //! again; to the callback each looks new: no signal blocked, cancellation
 //! enabled, detached. What a callback leaves in thread-specific data stays
-//! with the thread.
+//! with the thread, and so does what no cheap question tells (credentials, an
+//! unshared working directory or descriptor table): aio_shim(7) lists it.
 //!
 //! Who comes in: a submitting thread (`secure`), which may be in a handler
 //! and so takes no lock unless there is no thread at all; the notifier, once
@@ -28,7 +29,7 @@ use super::pace::{Hold, Pace};
 use super::threads;
 use crate::sync::MutexGuard;
 use crate::sys;
-use crate::thread::{self, Stack};
+use crate::thread::{self, Settings, Stack};
 
 /// How long the front callback waits before the crew grows.
 const TICK_NS: u64 = 1_000_000;
@@ -221,7 +222,15 @@ impl Notifier {
     }
 
     /// The next callback for a thread of the crew; None: it shall end.
-    fn next_callback(&'static self, first: bool) -> Option<Notice> {
+    ///
+    /// A thread that has nothing to do is given its name again; one that a
+    /// callback has moved to other processors, or given another priority,
+    /// ends then, if it is not needed. (To set it back could undo what
+    /// somebody did to all threads, and is not always allowed.) Between two
+    /// callbacks in a row the questions would cost a third of the rate.
+    fn next_callback(&'static self, first: bool, began: &Settings) -> Option<Notice> {
+        let mut asked = first;
+        let mut changed = false;
         let mut now = sys::now_ns();
         let idle = self.idle_ns();
         let leave_at = now.saturating_add(idle);
@@ -240,15 +249,23 @@ impl Notifier {
                 self.muster.release();
                 return Some(notice);
             }
-            if now >= leave_at && self.muster.leave() {
+            if (changed || now >= leave_at) && self.muster.leave() {
                 return None;
             }
             state.crew.idle += 1;
             let sampled = self.muster.bell.sample();
             drop(state);
-            let rest = if now < leave_at { leave_at - now } else { idle };
-            self.muster.sleep(sampled, Duration::from_nanos(rest));
-            now = sys::now_ns();
+            if !asked {
+                // Counted as idle meanwhile: who posts rings.
+                thread::show_as(threads::CALL);
+                changed = began.have_changed();
+            }
+            if asked || !changed {
+                let rest = if now < leave_at { leave_at - now } else { idle };
+                self.muster.sleep(sampled, Duration::from_nanos(rest));
+                now = sys::now_ns();
+            }
+            asked = true;
             state = self.backlog.state.lock();
             state.crew.idle -= 1;
             state.crew.waking = state.crew.waking.saturating_sub(1);
@@ -302,12 +319,13 @@ thread_local! {
 /// A thread of the crew. pthread_exit in a callback unwinds through it, so
 /// nothing here has anything to drop while one runs.
 extern "C" fn crew_main(notifier: *mut c_void) -> *mut c_void {
-    thread::show_as(c"aio-shim-call");
+    thread::show_as(threads::CALL);
+    let began = Settings::own();
     // SAFETY: `spawn` was given `self.address()` of a `&'static Notifier`.
     let notifier: &'static Notifier = unsafe { &*notifier.cast::<Notifier>() };
     threads::at_thread_exit(crew_exit, notifier.address());
     let mut first = true;
-    while let Some(notice) = notifier.next_callback(first) {
+    while let Some(notice) = notifier.next_callback(first, &began) {
         first = false;
         IN_CALLBACK.set(true);
         // SAFETY: the program gave this function for this value.

@@ -162,7 +162,7 @@ impl Notifier {
 }
 
 extern "C" fn own_main(call: *mut c_void) -> *mut c_void {
-    thread::show_as(c"aio-shim-call");
+    thread::show_as(threads::CALL);
     let call: *mut Call = call.cast();
     // SAFETY: written by `start_own_thread`, and this thread's alone.
     unsafe {

@@ -6,7 +6,7 @@
 //! blocked, and the thread cannot be cancelled. Of a cancellation that a
 //! function leaves behind the thread ends, before it is given another.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 use crate::sys::{self, SignalMask};
 
@@ -27,6 +27,9 @@ unsafe extern "C" {
 const PTHREAD_CANCEL_ENABLE: c_int = 0;
 const PTHREAD_CANCEL_DISABLE: c_int = 1;
 const PTHREAD_CANCEL_DEFERRED: c_int = 0;
+
+/// The name of a thread for callbacks.
+pub(super) const CALL: &CStr = c"aio-shim-call";
 
 /// Blocks every signal of the program in the calling thread.
 pub(super) fn block_signals() {

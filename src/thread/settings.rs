@@ -25,6 +25,34 @@ struct Attributes {
     period: u64,
 }
 
+/// On what a thread runs, and how it is chosen.
+pub struct Settings {
+    affinity: Option<Affinity>,
+    attributes: Option<Attributes>,
+}
+
+impl Settings {
+    /// The calling thread's. What cannot be asked for never differs.
+    pub fn own() -> Settings {
+        Settings {
+            affinity: affinity(0),
+            // The kernel tells other numbers of its own here, which change.
+            attributes: attributes(0).map(|attributes| Attributes {
+                runtime: 0,
+                deadline: 0,
+                period: 0,
+                ..attributes
+            }),
+        }
+    }
+
+    /// Are those of the calling thread different now?
+    pub fn have_changed(&self) -> bool {
+        let now = Settings::own();
+        self.affinity != now.affinity || self.attributes != now.attributes
+    }
+}
+
 const OTHER: u32 = libc::SCHED_OTHER as u32;
 const BATCH: u32 = libc::SCHED_BATCH as u32;
 const IDLE: u32 = libc::SCHED_IDLE as u32;
@@ -152,6 +180,19 @@ mod tests {
             result(with(SCHED_IDLE, 3), real_time),
             Some((SCHED_OTHER, 0))
         );
+    }
+
+    #[test]
+    fn a_change_is_seen() {
+        std::thread::spawn(|| {
+            let before = Settings::own();
+            assert!(!before.have_changed());
+            let other = with(libc::SCHED_BATCH, attributes(0).unwrap().nice);
+            assert_eq!(set(&other), 0);
+            assert!(before.have_changed());
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]
