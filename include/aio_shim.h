@@ -377,8 +377,8 @@ extern "C" {
  * The request is queued, or already complete, when the call returns; control
  * block and buffer must stay valid and untouched until aio_error() says
  * something else than EINPROGRESS. The file position is not used and does
- * not move; on what cannot seek the offset is ignored. More than 0x7ffff000
- * bytes are cut to that, as by read(2).
+ * not move; on what cannot seek the offset is ignored unless it is negative
+ * (EINVAL). More than 0x7ffff000 bytes are cut to that, as by read(2).
  *
  * Returns 0, or -1 with EINVAL (aio_reqprio outside 0..20, a signal number
  * that does not exist, a control block still in progress) or EAGAIN (no

@@ -61,6 +61,9 @@ pub struct Nature {
     pub key: FileKey,
     pub append: bool,
     pub nonblocking: bool,
+    /// Open for reading, for writing.
+    pub readable: bool,
+    pub writable: bool,
     /// The size at the time of asking: what an append lies behind.
     pub size: u64,
     pub file_slot: u16,
@@ -110,11 +113,14 @@ impl Nature {
             libc::S_IFCHR => (device(fildes, stat.st_rdev), FileKey::Descriptor(fildes)),
             _ => (Class::Stream, FileKey::Descriptor(fildes)),
         };
+        let (access, usable) = (flags & libc::O_ACCMODE, flags & libc::O_PATH == 0);
         Ok(Nature {
             class,
             key,
             append: flags & libc::O_APPEND != 0,
             nonblocking: flags & libc::O_NONBLOCK != 0,
+            readable: usable && matches!(access, libc::O_RDONLY | libc::O_RDWR),
+            writable: usable && matches!(access, libc::O_WRONLY | libc::O_RDWR),
             size: stat.st_size as u64,
             file_slot: match class {
                 Class::Stream | Class::Pipe | Class::Device | Class::Sequential => 0,

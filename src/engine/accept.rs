@@ -205,6 +205,18 @@ fn operation(kind: Kind, members: &Members, nature: &Nature) -> Result<Operation
             Operation::Free
         });
     }
+    // As pread and pwrite: before they look at the descriptor, though a stream
+    // has no use for it.
+    if members.offset < 0 {
+        return Err(libc::EINVAL);
+    }
+    // What is bound to fail waits for nobody: a stream is known by its inode,
+    // so a pipe's other end would be waited for. (But a sync carries the error
+    // of a write to its file, in order.)
+    if kind.is_read() && !nature.readable || kind.is_write() && !nature.writable && !nature.seeks()
+    {
+        return Err(libc::EBADF);
+    }
     if !nature.seeks() {
         if nature.nonblocking {
             return Ok(Operation::Free);
@@ -214,9 +226,6 @@ fn operation(kind: Kind, members: &Members, nature: &Nature) -> Result<Operation
         } else {
             Direction::Write
         }));
-    }
-    if members.offset < 0 {
-        return Err(libc::EINVAL);
     }
     if !nature.has_positions() {
         // Each direction in call order.
