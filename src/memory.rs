@@ -89,7 +89,7 @@ impl Area {
             if end > size {
                 return null_mut();
             }
-            let next = (state & !(PIECE - 1)) + PIECE | end;
+            let next = ((state & !(PIECE - 1)) + PIECE) | end;
             match self
                 .state
                 .compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Relaxed)
