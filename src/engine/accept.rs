@@ -8,7 +8,7 @@
 
 use std::ffi::c_int;
 
-use super::{Engine, NO_PIN, Place, Request};
+use super::{AWAITED, Engine, NO_PIN, Place, Request};
 use crate::abi::{Aiocb, Members, TRANSFER_MAX};
 use crate::descriptor::Nature;
 use crate::memory;
@@ -162,7 +162,7 @@ impl Engine {
                     Request {
                         cb,
                         fildes,
-                        group,
+                        group: if awaited { group | AWAITED } else { group },
                         done: 0,
                         ticket: 0,
                         pin: NO_PIN,
@@ -172,7 +172,6 @@ impl Engine {
                         twin: false,
                         begun: false,
                         closing: false,
-                        awaited,
                     },
                 );
                 runtime.stats.outstanding(self.scheduler.len());
