@@ -81,9 +81,9 @@ CASE(31, elements_are_seen_to_end_during_a_waiting_list, GLIBC_OK, 60)
         int ended = lists.ended, done = 0;
         WAIT_FOR(lists.begun > ended || lists.ended > ended);
         for (int i = 0; i < COUNT; i++)
-            done += aio_error(&lists.cb[i]) == 0;
+            done += aio_error(&lists.cb[i]) == 0 && aio_return(&lists.cb[i]) == BYTES;
         if (done > 0 && done < COUNT && lists.ended == ended && lists.begun == ended + 1) {
-            between++; /* not the control blocks of the list before: those are all complete, or made anew */
+            between++; /* (a control block that was made anew and is not submitted yet has no error, and returns 0) */
             while (lists.ended == ended)
                 sleep_ms(1);
         }
