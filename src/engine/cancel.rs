@@ -3,8 +3,9 @@
 //! What must hold: AIO_CANCELED is said only of a request that ends here,
 //! with ECANCELED, before anything of it was carried out; everything else is
 //! left to its own completion. What is being submitted meanwhile, and is in
-//! progress but not here yet, is not cancelled, and not said to be done. A read that waits for data has consumed none:
-//! data is taken only by the engine itself when the stream is ready.
+//! progress but not here yet, is not cancelled, and not said to be done. A
+//! read that waits for data has consumed none: data is taken only by the
+//! engine itself when the stream is ready.
 
 use std::ffi::c_int;
 

@@ -162,11 +162,11 @@ impl Engine {
             // The plain call knows the error for this.
             return Choice::Pool;
         }
-        // What is outstanding alone is copied here as well: another thread
-        // would have to be woken for it, and nobody waits meanwhile. (Without
-        // a ring the thread that plays the engine runs the job itself.)
-        let alone = length <= LONE_LENGTH && self.scheduler.len() == 1 && self.ring.is_some();
-        let small = (length <= OWN_LENGTH || alone) && !kind.is_vector();
+        // A lone request's bytes are copied here, too: another thread would have
+        // to be woken for it, and nobody waits meanwhile. (Without a ring the
+        // thread that plays the engine runs the job itself.)
+        let lone = length <= LONE_LENGTH && self.scheduler.len() == 1 && self.ring.is_some();
+        let small = (length <= OWN_LENGTH || lone) && !kind.is_vector();
         // Without a ring: what the engine does not do itself is the pool's.
         let ring = match self.ring {
             Some(_) => Choice::Ring,
