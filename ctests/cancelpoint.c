@@ -1,6 +1,7 @@
 // Line 24: aio_suspend is a cancellation point, and lio_listio(LIO_WAIT) may be one.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include "harness.h"
+#include "hostile.h"
 
 static int ends[2];
 static struct aiocb cb;
@@ -196,4 +197,88 @@ CASE(31, cancelled_in_a_waiting_list, GLIBC_RACY, 20)
         close(ends[0]);
         close(ends[1]);
     }
+}
+
+/* Of the other calls none is one: what was accepted goes its way, also when the caller has been cancelled before. */
+enum call { READ, WRITE, SYNC, LIST, WAITED_LIST, CANCEL, STATUS, CALLS };
+static const char *const call_name[] = {"aio_read", "aio_write",  "aio_fsync", "lio_listio",
+                                        "LIO_WAIT", "aio_cancel", "aio_error"};
+static int file;
+static struct aiocb other;
+static void *call_when_cancelled(void *argument)
+{
+    struct aiocb *list[] = {&cb, &other};
+    pthread_cancel(pthread_self());
+    switch ((enum call)(intptr_t)argument) {
+    case READ:
+        CHECK_EQ(aio_read(&cb), 0);
+        break;
+    case WRITE:
+        CHECK_EQ(aio_write(&other), 0);
+        break;
+    case SYNC:
+        CHECK_EQ(aio_fsync(O_SYNC, &other), 0);
+        break;
+    case LIST:
+        CHECK_EQ(lio_listio(LIO_NOWAIT, list, 2, NULL), 0);
+        break;
+    case WAITED_LIST:
+        CHECK_EQ(lio_listio(LIO_WAIT, list + 1, 1, NULL), 0);
+        break;
+    case CANCEL:
+        CHECK_EQ(aio_cancel(ends[0], &cb), AIO_CANCELED);
+        break;
+    default:
+        CHECK_EQ(aio_error(&cb), 0);
+        CHECK_EQ(aio_return(&cb), 1);
+        break;
+    }
+    returned++;
+    pthread_testcancel();
+    return NULL;
+}
+static void cancelled_caller(enum call call)
+{
+    bool reads = call == READ || call == LIST || call == CANCEL || call == STATUS, writes = !reads || call == LIST;
+    SETUP(pipe(ends) == 0);
+    cb = request(ends[0], &byte, 1, 0);
+    other = request(file, "x", 1, 0);
+    cb.aio_lio_opcode = LIO_READ;
+    other.aio_lio_opcode = LIO_WRITE;
+    if (call == CANCEL || call == STATUS)
+        CHECK_EQ(aio_read(&cb), 0);
+    if (call == STATUS) {
+        finish();
+        CHECK_EQ(wait_done(&cb), 0);
+    }
+    returned = 0;
+    pthread_t caller = start_thread(call_when_cancelled, (void *)(intptr_t)call);
+    CHECK(join_thread(caller) == PTHREAD_CANCELED && returned == 1, "%s did not return", call_name[call]);
+    if (writes)
+        CHECK_DONE(&other, call == SYNC ? 0 : 1);
+    if (call == CANCEL)
+        CHECK_ENDS(&cb, ECANCELED);
+    if (call == READ || call == LIST) {
+        finish();
+        CHECK_DONE(&cb, 1);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+CASE(24, no_other_call_is_a_cancellation_point, GLIBC_RACY, 60)
+{
+    file = temp_file(ON_DISK, 4096, 0, 0);
+    /* As the first call of a process, which starts the library's threads, and later. */
+    for (enum call call = READ; call < CALLS; call++) {
+        pid_t child = fork();
+        SETUP(child >= 0);
+        if (child == 0) {
+            cancelled_caller(call);
+            _exit(0);
+        }
+        wait_child(child, call_name[call]);
+    }
+    for (int round = 0; round < 20; round++)
+        for (enum call call = READ; call < CALLS; call++)
+            cancelled_caller(call);
 }

@@ -202,6 +202,23 @@ CASE(45, errno_mask_and_handlers_stay, GLIBC_OK, 30)
     }
 }
 
+/* A list that ends just when its caller goes to sleep is no error to the program either. (20 000 lists: few of them end
+ * in that moment.) */
+CASE(45, errno_stays_when_a_list_ends_at_once, GLIBC_OK, 60)
+{
+    struct kit kit = make_kit();
+    unsigned char data[64];
+    memset(data, 7, sizeof data);
+    for (int i = 0; i < 20000; i++) {
+        struct aiocb cb = request(kit.file, data, sizeof data, 0), *list[1] = {&cb};
+        cb.aio_lio_opcode = LIO_WRITE;
+        errno = 4242;
+        int answer = lio_listio(LIO_WAIT, list, 1, NULL), seen = errno;
+        CHECK(answer == 0 && seen == 4242, "list %d: lio_listio %d, errno %d", i, answer, seen);
+        CHECK(aio_return(&cb) == sizeof data);
+    }
+}
+
 /* ---- whose signals are they ----------------------------------------------------------------------------------------- */
 
 /* A storm of signals for the process while the library's threads are there: handlers run in the program's threads only,

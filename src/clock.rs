@@ -12,9 +12,9 @@
 //! a program that does not use AIO never asks.
 
 use std::ffi::{CStr, c_int};
-use std::mem::size_of;
-use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::objects::{Found, Name, Object};
 
 /// clock_gettime(2), but that it returns minus the errno.
 type Gettime = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int;
@@ -64,80 +64,14 @@ pub fn now_ns() -> u64 {
 
 #[cold]
 fn find() -> usize {
-    // SAFETY: no preconditions.
-    let base = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } as usize;
-    // SAFETY: zero, or where the kernel has mapped its object.
-    let address = unsafe { function(base, NAME) }.unwrap_or(NONE);
+    let function = Object::of_kernel().map(|object| object.definition(&Name::new(NAME)));
+    let address = match function {
+        Some(Found::At(address)) => address,
+        _ => NONE,
+    };
     FOUND.store(address, Ordering::Relaxed);
     address
 }
-
-/// The address of a function that the object at `base` defines. (Not by
-/// `objects`: a program linked statically has no list of them.)
-///
-/// # Safety
-/// `base` is zero, or a whole ELF object is mapped there for good.
-unsafe fn function(base: usize, name: &CStr) -> Option<usize> {
-    const STT_FUNC: u8 = 2;
-    if base == 0 || name.is_empty() {
-        return None;
-    }
-    // SAFETY: an object begins with its header, which says where the program
-    // headers are, and these where the dynamic section is.
-    let headers = unsafe {
-        let header: &libc::Elf64_Ehdr = &*ptr::with_exposed_provenance(base);
-        let first =
-            ptr::with_exposed_provenance::<libc::Elf64_Phdr>(base + header.e_phoff as usize);
-        std::slice::from_raw_parts(first, header.e_phnum.into())
-    };
-    let of_kind = |kind| headers.iter().find(|header| header.p_type == kind);
-    let loaded = of_kind(libc::PT_LOAD)?;
-    let bias = (base + loaded.p_offset as usize).wrapping_sub(loaded.p_vaddr as usize);
-    let dynamic = bias.wrapping_add(of_kind(libc::PT_DYNAMIC)?.p_vaddr as usize);
-
-    // The dynamic linker may have made addresses of the values.
-    let address = |value: usize| match value < base {
-        true => bias.wrapping_add(value),
-        false => value,
-    };
-    let (mut symbols, mut strings) = (0, 0);
-    let mut entry = ptr::with_exposed_provenance::<[usize; 2]>(dynamic);
-    // SAFETY: a dynamic section ends with an entry of kind 0.
-    unsafe {
-        while (*entry)[0] != 0 {
-            match *entry {
-                [DT_SYMTAB, value] => symbols = address(value),
-                [DT_STRTAB, value] => strings = address(value),
-                _ => {}
-            }
-            entry = entry.add(1);
-        }
-    }
-    // The kernel's linker scripts put the names right behind the symbols.
-    if symbols == 0 || strings < symbols {
-        return None;
-    }
-    let count = (strings - symbols) / size_of::<libc::Elf64_Sym>();
-    // SAFETY: up to where the names begin.
-    let table = unsafe {
-        std::slice::from_raw_parts(
-            ptr::with_exposed_provenance::<libc::Elf64_Sym>(symbols),
-            count,
-        )
-    };
-    let symbol = table.iter().find(|symbol| {
-        let text = ptr::with_exposed_provenance(strings + symbol.st_name as usize);
-        symbol.st_info & 15 == STT_FUNC
-            && symbol.st_shndx != 0
-            // SAFETY: a symbol's name is one of the strings.
-            && unsafe { CStr::from_ptr(text) } == name
-    })?;
-    let inside = (symbol.st_value as usize).wrapping_sub(loaded.p_vaddr as usize);
-    (inside < loaded.p_memsz as usize).then(|| bias.wrapping_add(symbol.st_value as usize))
-}
-
-const DT_STRTAB: usize = 5;
-const DT_SYMTAB: usize = 6;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -173,14 +107,10 @@ mod tests {
         let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
         let hex = |text| usize::from_str_radix(text, 16).unwrap();
         assert!((hex(from)..hex(to)).contains(&find()), "{:x}", find());
-        // SAFETY: as in `find`.
-        assert_eq!(unsafe { function(base, c"no_such_function") }, None);
     }
 
     #[test]
-    fn without_an_object_the_system_call_serves() {
-        // SAFETY: zero.
-        assert_eq!(unsafe { function(0, NAME) }, None);
+    fn without_the_function_the_system_call_serves() {
         let before = FOUND.swap(NONE, Ordering::Relaxed);
         let (begin, now) = (by_system_call(), now_ns());
         FOUND.store(before, Ordering::Relaxed);

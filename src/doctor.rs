@@ -16,9 +16,9 @@ use core::fmt::{self, Write};
 use core::ptr;
 
 use crate::config::{self, Backend};
-use crate::sys::errno;
+use crate::sys::{self, files};
+use probe::Stage;
 pub(crate) use probe::{Probe, probe};
-use probe::{Stage, close};
 
 /// Text gathered on the stack and written with one call.
 struct Text {
@@ -35,16 +35,7 @@ impl Text {
     }
 
     fn write_to(&self, fd: i32) {
-        let mut rest = &self.bytes[..self.len];
-        while !rest.is_empty() {
-            // SAFETY: rest is initialised memory of that length.
-            let n = unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) };
-            if n > 0 {
-                rest = &rest[n as usize..];
-            } else if errno() != libc::EINTR {
-                return;
-            }
-        }
+        files::write_all(fd, &self.bytes[..self.len]);
     }
 }
 
@@ -55,29 +46,6 @@ impl Write for Text {
         self.len += n;
         Ok(())
     }
-}
-
-/// The begin of a small file, as text; None when it cannot be read.
-fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a str> {
-    // SAFETY: path is a C string; the descriptor stays in this function.
-    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
-    if fd < 0 {
-        return None;
-    }
-    // SAFETY: buffer is writable for its length.
-    let n = unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) };
-    close(fd);
-    core::str::from_utf8(buffer.get(..usize::try_from(n).ok()?)?)
-        .ok()
-        .map(str::trim_end)
-}
-
-/// The value of `Name:` in the text of /proc/self/status.
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status
-        .lines()
-        .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))
-        .map(str::trim)
 }
 
 fn c_variable(name: &CStr) -> Option<&'static CStr> {
@@ -201,22 +169,13 @@ fn cause(p: &Probe, sysctl: Option<&str>, seccomp: Option<&str>) -> (&'static st
 
 fn wipe_on_fork() -> bool {
     const PAGE: usize = 4096;
+    let Some(page) = sys::map(PAGE, libc::MAP_PRIVATE) else {
+        return false;
+    };
     // SAFETY: a page of our own, advised and unmapped; nobody else knows it.
     unsafe {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let page = libc::mmap(
-            ptr::null_mut(),
-            PAGE,
-            libc::PROT_READ | libc::PROT_WRITE,
-            flags,
-            -1,
-            0,
-        );
-        if page == libc::MAP_FAILED {
-            return false;
-        }
-        let yes = libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) == 0;
-        libc::munmap(page, PAGE);
+        let yes = libc::madvise(page.cast(), PAGE, libc::MADV_WIPEONFORK) == 0;
+        libc::munmap(page.cast(), PAGE);
         yes
     }
 }
@@ -251,11 +210,13 @@ pub(crate) fn report(fd: i32) -> i32 {
     let mut out = Text::new();
     let uts = utsname();
     let mut buffers = ([0u8; 16], [0u8; 4096]);
-    let sysctl = read_file(c"/proc/sys/kernel/io_uring_disabled", &mut buffers.0);
-    let status = read_file(c"/proc/self/status", &mut buffers.1);
-    let seccomp = status.and_then(|s| field(s, "Seccomp"));
+    let sysctl = files::begin(c"/proc/sys/kernel/io_uring_disabled", &mut buffers.0)
+        .and_then(|text| core::str::from_utf8(text).ok())
+        .map(str::trim_end);
+    let status = files::begin(c"/proc/self/status", &mut buffers.1);
+    let seccomp = status.and_then(|s| files::field(s, "Seccomp"));
     let queued = status
-        .and_then(|s| field(s, "SigQ"))
+        .and_then(|s| files::field(s, "SigQ"))
         .and_then(|s| s.split_once('/'));
     let config::Config {
         backend: wanted,

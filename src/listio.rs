@@ -119,8 +119,6 @@ pub unsafe fn submit(
     }
     let failed = match chain.told {
         Told::Caller(Some(place)) => runtime.lists.wait(place)?,
-        // SAFETY: by contract.
-        Told::Caller(None) if chain.length > 0 => unsafe { wait_for_all(runtime, list, count)? },
         Told::BySigevent(event) if chain.length == 0 => {
             message::ask(runtime, Question::Notify { event })
                 .inspect_err(|_| notice.iter().for_each(|it| runtime.notifier.withdraw(it)))?;
@@ -229,6 +227,12 @@ impl Chain {
         let (Some(oldest), Some(newest)) = (self.oldest, self.newest) else {
             return Ok(());
         };
+        // All places are taken.
+        if let Told::Caller(None) = self.told {
+            // SAFETY: by contract.
+            unsafe { self.refuse(runtime, libc::EAGAIN) };
+            return Err(libc::EAGAIN);
+        }
         // SAFETY: by contract.
         unsafe {
             if request::progress(newest).place.member {
@@ -274,32 +278,4 @@ impl Chain {
             }
         }
     }
-}
-
-/// Waits for each element in turn; true if one failed. For a caller that
-/// found no place: that many wait already. EINTR leaves them running.
-///
-/// # Safety
-/// As for [`submit`].
-unsafe fn wait_for_all(
-    runtime: &'static Runtime,
-    list: *const *mut aiocb,
-    count: usize,
-) -> Result<bool, c_int> {
-    let mut failed = false;
-    for index in 0..count {
-        // SAFETY: index < count; entries are null or valid.
-        unsafe {
-            let entry = list.add(index);
-            let Some(cb) = Aiocb::new(*entry) else {
-                continue;
-            };
-            if cb.members().opcode == LIO_NOP {
-                continue;
-            }
-            wait::wait_any(runtime, entry.cast(), 1, None, false)?;
-            failed |= request::error(Some(runtime), cb) != 0;
-        }
-    }
-    Ok(failed)
 }

@@ -15,8 +15,9 @@ use std::ffi::c_int;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sys;
 
-/// Callers that can wait at once; those beyond it look at their elements.
-const PLACES: usize = 1024;
+/// Callers that can wait at once: more threads than that a process hardly
+/// has, and one beyond it is told EAGAIN. Only what is used takes memory.
+const PLACES: usize = if cfg!(loom) { 2 } else { 1 << 16 };
 
 const FREE: u32 = 0;
 /// The list is under way, and its caller waits for the end.
@@ -32,11 +33,11 @@ const FAILED: u32 = 4;
 pub struct Lists([AtomicU32; PLACES]);
 
 impl Lists {
-    /// Where two places lie, for a model to explore them.
+    /// Where the places lie, for a model to explore them.
     #[cfg(loom)]
-    pub fn first_two(&self) -> std::ops::Range<usize> {
+    pub fn extent(&self) -> std::ops::Range<usize> {
         let at = self.0.as_ptr().addr();
-        at..at + 2 * size_of::<AtomicU32>()
+        at..at + size_of_val(&self.0)
     }
 
     /// Takes a place, looking from `from` on. None: there is none left.

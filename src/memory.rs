@@ -13,6 +13,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use crate::sys;
+
 /// Mappings that serve as a reserve, one after the other. More than one: what
 /// lives long in the first must not keep the reserve from being whole again.
 const AREAS: usize = 4;
@@ -51,29 +53,18 @@ impl Area {
     /// Maps it. False: no memory.
     fn map(&self) -> bool {
         for size in SIZES {
-            // SAFETY: a mapping at an address of the kernel's choice.
-            let at = unsafe {
-                libc::mmap(
-                    null_mut(),
-                    size,
-                    libc::PROT_READ | libc::PROT_WRITE,
-                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                    -1,
-                    0,
-                )
-            };
-            if at == libc::MAP_FAILED {
+            let Some(at) = sys::map(size, libc::MAP_PRIVATE) else {
                 continue;
-            }
+            };
             if self
                 .at
-                .compare_exchange(null_mut(), at.cast(), Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(null_mut(), at, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
             {
                 self.size.store(size as u64, Ordering::Release);
             } else {
                 // SAFETY: mapped above, and known to nobody.
-                unsafe { libc::munmap(at, size) };
+                unsafe { libc::munmap(at.cast(), size) };
             }
             return true;
         }

@@ -15,7 +15,7 @@ use std::ffi::c_int;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use crate::process::{self, Runtime};
+use crate::process::Runtime;
 use crate::sys;
 
 /// Numbers from here on are refused: no kernel gives so many by default.
@@ -62,7 +62,7 @@ impl Table {
         if let Some(table) = own() {
             return Ok(table);
         }
-        let fresh = process::map(size_of::<Table>())
+        let fresh = sys::map(size_of::<Table>(), libc::MAP_PRIVATE)
             .ok_or(libc::ENOMEM)?
             .cast::<Table>();
         let at = match TABLE.compare_exchange(null_mut(), fresh, Ordering::SeqCst, Ordering::SeqCst)
@@ -190,44 +190,23 @@ fn beyond_the_limit(fildes: c_int) -> Result<c_int, c_int> {
 /// Moves a descriptor just made to a high number of ours.
 pub fn adopt(fildes: c_int) -> Result<c_int, c_int> {
     let high = duplicate(fildes);
-    // SAFETY: the caller made `fildes` and gives it up.
-    unsafe { libc::syscall(libc::SYS_close, fildes) };
+    sys::files::close(fildes);
     high
 }
 
 /// Opens the file of a descriptor a second time, as a high number of ours.
 pub fn reopen(fildes: c_int, flags: c_int) -> Result<c_int, c_int> {
-    let mut path = *b"/proc/self/fd/0000000000\0";
-    let mut rest = fildes as u32;
-    for digit in path[14..24].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    // Leading zeros are no number to the kernel: move the rest up.
-    let zeros = path[14..23]
-        .iter()
-        .take_while(|&&digit| digit == b'0')
-        .count();
-    path.copy_within(14 + zeros.., 14);
-    // SAFETY: a C string.
-    let opened = unsafe { libc::open(path.as_ptr().cast(), flags | libc::O_CLOEXEC) };
-    if opened < 0 {
-        return Err(sys::errno());
-    }
-    adopt(opened)
+    let mut path = sys::Line::new();
+    path.text("/proc/self/fd/").number(fildes as u32 as u64);
+    adopt(sys::files::open(path.as_c_str(), flags)?)
 }
 
 /// Closes one of ours. (Not one that the program closed and made anew, by
 /// system calls that nobody sees.)
 pub fn release(fildes: c_int) {
     if own().is_some_and(|table| table.remove(fildes as u32)) {
-        close(fildes as u32);
+        sys::files::close(fildes);
     }
-}
-
-fn close(number: u32) {
-    // SAFETY: ours; nobody uses it any more.
-    unsafe { libc::syscall(libc::SYS_close, number) };
 }
 
 /// Notes that a new descriptor is ours; without that it is closed again.
@@ -235,7 +214,7 @@ fn remember(fildes: c_int) -> Result<c_int, c_int> {
     match Table::get().and_then(|table| table.add(fildes as u32)) {
         Ok(()) => Ok(fildes),
         Err(error) => {
-            close(fildes as u32);
+            sys::files::close(fildes);
             Err(error)
         }
     }
@@ -318,7 +297,7 @@ fn close_inherited(at: *mut Table) {
     let table = unsafe { &*at };
     while let Some(number) = table.lowest_in(0, u32::MAX) {
         if table.remove(number) {
-            close(number);
+            sys::files::close(number as c_int);
         }
     }
 }
@@ -328,7 +307,9 @@ mod tests {
     use super::*;
 
     fn empty() -> &'static Table {
-        let at = process::map(size_of::<Table>()).unwrap().cast::<Table>();
+        let at = sys::map(size_of::<Table>(), libc::MAP_PRIVATE)
+            .unwrap()
+            .cast::<Table>();
         // SAFETY: zeroed memory is an empty table.
         unsafe { &*at }
     }

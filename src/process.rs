@@ -8,7 +8,7 @@
 //! and not for vfork, which shares the memory. A runtime is never freed.
 
 use std::ffi::{c_int, c_void};
-use std::ptr::{self, null_mut};
+use std::ptr::null_mut;
 
 use crate::abi::Aiocb;
 use crate::config::{self, Backend, Config};
@@ -91,7 +91,7 @@ impl Runtime {
         let config = config::get();
         let anchor = anchor(&config)?;
         own_descriptors::forget_parents();
-        let fresh = map(size_of::<Runtime>())?.cast::<Runtime>();
+        let fresh = sys::map(size_of::<Runtime>(), libc::MAP_PRIVATE)?.cast::<Runtime>();
         let Some(stats) = Stats::new(&config) else {
             // SAFETY: `fresh` was seen by nobody.
             unsafe { libc::munmap(fresh.cast(), size_of::<Runtime>()) };
@@ -188,7 +188,7 @@ fn anchor(config: &Config) -> Option<&'static Anchor> {
         // SAFETY: never unmapped.
         return Some(unsafe { &*present });
     }
-    let page = map(4096)?.cast::<Anchor>();
+    let page = sys::map(4096, libc::MAP_PRIVATE)?.cast::<Anchor>();
     // SAFETY: the page was just mapped.
     let wiped = !config.without.wipe_on_fork
         && unsafe { libc::madvise(page.cast(), 4096, libc::MADV_WIPEONFORK) } == 0;
@@ -247,20 +247,4 @@ fn root_of_leak_checker(region: *const Runtime) {
             )(region, size_of::<Runtime>());
         }
     }
-}
-
-/// Fresh zeroed memory that no allocator knows.
-pub fn map(length: usize) -> Option<*mut u8> {
-    // SAFETY: an anonymous mapping at an address of the kernel's choice.
-    let at = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            length,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    (at != libc::MAP_FAILED).then_some(at.cast())
 }

@@ -57,23 +57,8 @@ static KEPT: AtomicU64 = AtomicU64::new(0);
 /// without /proc.
 fn filters() -> Option<u32> {
     let mut text = [0u8; 4096];
-    // SAFETY: a C string; the descriptor stays in this block; `text` is
-    // writable for its length.
-    let length = unsafe {
-        let path = c"/proc/thread-self/status".as_ptr();
-        let fildes = libc::open(path, libc::O_RDONLY | libc::O_CLOEXEC);
-        if fildes < 0 {
-            return None;
-        }
-        let length = libc::read(fildes, text.as_mut_ptr().cast(), text.len());
-        libc::syscall(libc::SYS_close, fildes);
-        length
-    };
-    std::str::from_utf8(text.get(..length.max(0) as usize)?)
-        .ok()?
-        .lines()
-        .find_map(|line| line.strip_prefix("Seccomp_filters:"))?
-        .trim()
+    let status = sys::files::begin(c"/proc/thread-self/status", &mut text)?;
+    sys::files::field(status, "Seccomp_filters")?
         .parse()
         .ok()
         .filter(|&filters| filters > 0)

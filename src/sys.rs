@@ -1,10 +1,13 @@
 //! Raw system calls the C library does not offer, or offers with a cost.
 //!
 //! Who comes in: every lane and the waiting side. What must hold: nothing
-//! here locks or allocates, all of it is async-signal-safe, and the calls
-//! that an application thread may make leave `errno` as they found it
-//! (see [`KeepErrno`]).
+//! here locks or allocates, all of it is async-signal-safe, none of it is a
+//! cancellation point, and the calls that an application thread may make leave
+//! `errno` as they found it (see [`KeepErrno`]).
 
+pub mod files;
+
+use std::ffi::CStr;
 use std::time::Duration;
 
 use libc::{c_int, c_long};
@@ -65,6 +68,8 @@ pub fn timespec(duration: Duration) -> libc::timespec {
 /// Err: EAGAIN (another value), EINTR, ETIMEDOUT.
 #[cfg(not(loom))]
 pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Result<(), c_int> {
+    // No error to the program: a word that moved before the sleep.
+    let _errno = KeepErrno::new();
     let limit = timeout.map(timespec);
     let limit = limit
         .as_ref()
@@ -172,7 +177,30 @@ pub fn with_signals_blocked<R>(body: impl FnOnce() -> R) -> R {
 pub fn sleep(duration: Duration) {
     let limit = timespec(duration);
     // SAFETY: `limit` is valid; a remaining time is not asked for.
-    unsafe { libc::nanosleep(&limit, std::ptr::null_mut()) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_nanosleep,
+            &raw const limit,
+            std::ptr::null_mut::<libc::timespec>(),
+        )
+    };
+}
+
+/// Fresh zeroed memory that no allocator knows. `sharing`: MAP_PRIVATE, or
+/// MAP_SHARED with children. None: there is none left.
+pub fn map(length: usize, sharing: c_int) -> Option<*mut u8> {
+    // SAFETY: an anonymous mapping at an address of the kernel's choice.
+    let at = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            sharing | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    (at != libc::MAP_FAILED).then_some(at.cast())
 }
 
 /// 64 random bits that no garbage in a control block imitates.
@@ -208,8 +236,8 @@ pub fn random() -> u64 {
 
 /// Writes `text` to standard error whole, without the stdio buffer.
 pub fn to_stderr(text: &str) {
-    // SAFETY: the slice is valid; a failing write has no remedy.
-    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    // A failing write has no remedy.
+    let _ = files::write(2, text.as_bytes());
 }
 
 /// A line on standard error made without allocation; longer text is cut.
@@ -255,8 +283,12 @@ impl Line {
     /// Writes the line, with its newline, to standard error.
     pub fn print(&mut self) {
         self.buffer[self.used] = b'\n';
-        // SAFETY: the first `used + 1` bytes of the buffer are initialised.
-        unsafe { libc::write(2, self.buffer.as_ptr().cast(), self.used + 1) };
+        let _ = files::write(2, &self.buffer[..=self.used]);
+    }
+
+    /// The text for a system call, a path say.
+    pub fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.buffer).unwrap_or(c"")
     }
 }
 

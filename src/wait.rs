@@ -256,7 +256,7 @@ unsafe fn look(
 /// Waits until an entry of the list is complete.
 ///
 /// Err: EAGAIN when the time is over, EINTR for a signal. A cancellation
-/// point when `cancellable`. No destructor is pending in this frame while it
+/// point. No destructor is pending in this frame while it
 /// sleeps: a cancelled thread unwinds through it.
 ///
 /// # Safety
@@ -266,7 +266,6 @@ pub unsafe fn wait_any(
     list: *const *const aiocb,
     count: usize,
     deadline: Option<Deadline>,
-    cancellable: bool,
 ) -> Result<(), c_int> {
     // SAFETY: by contract, here and below.
     if unsafe { look(runtime, list, count, None) }.done {
@@ -294,13 +293,13 @@ pub unsafe fn wait_any(
             return Ok(());
         }
         marked = Some(seen.entries);
-        // A model has no cancellation.
-        let answer = if cancellable && !cfg!(loom) {
+        let answer = if cfg!(loom) {
+            // A model has no cancellation.
+            sys::futex_wait_until(&slot.word, sample, until)
+        } else {
             // SAFETY: the slot is static; `until` is null or points into this
             // frame.
             unsafe { aio_shim_cancellable_wait(slot.word.as_ptr(), sample, until) }
-        } else {
-            sys::futex_wait_until(&slot.word, sample, until)
         };
         slot.sleepers.fetch_sub(1, Ordering::SeqCst);
         match answer {

@@ -71,10 +71,9 @@ impl Wakeup {
         let _errno = sys::KeepErrno::new();
         let eventfd = self.eventfd.load(Ordering::Relaxed);
         if eventfd > 0 {
-            let one = 1u64;
-            // SAFETY: 8 readable bytes. The descriptor is the library's own;
-            // the close family leaves it alone.
-            unsafe { libc::write(eventfd - 1, (&raw const one).cast(), 8) };
+            // The descriptor is the library's own; the close family leaves it
+            // alone.
+            let _ = sys::files::add(eventfd - 1, 1);
         } else {
             sys::futex_wake(self.word.as_ptr(), 1);
         }

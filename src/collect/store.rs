@@ -7,10 +7,9 @@
 //! here, never touched; memory comes from the kernel directly, because a
 //! signal handler may be who asks; all zero is the empty store.
 
-use std::ptr::null_mut;
-
 use crate::request::Outcome;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::sys;
 
 /// Nodes of the first chunk; each further one has twice as many.
 const FIRST: u32 = 256;
@@ -112,12 +111,13 @@ impl Store {
             return false;
         };
         let added = FIRST << chunk;
-        let Some(nodes) = map(added as usize * size_of::<Node>()) else {
+        let Some(nodes) = sys::map(added as usize * size_of::<Node>(), libc::MAP_PRIVATE) else {
             return false;
         };
         let capacity = self.capacity + added;
         let buckets = capacity.next_power_of_two();
-        let Some(table) = map(size_of::<u32>() * (buckets as usize + 1)) else {
+        let Some(table) = sys::map(size_of::<u32>() * (buckets as usize + 1), libc::MAP_PRIVATE)
+        else {
             // SAFETY: just mapped, seen by nobody.
             unsafe { libc::munmap(nodes.cast(), added as usize * size_of::<Node>()) };
             return false;
@@ -226,21 +226,6 @@ impl Store {
 fn table(index: &Index) -> Option<&'static Table> {
     // SAFETY: null, or a table, which stays mapped.
     unsafe { index.table.load(Ordering::Relaxed).as_ref() }
-}
-
-fn map(length: usize) -> Option<*mut u8> {
-    // SAFETY: an anonymous mapping at an address of the kernel's choice.
-    let at = unsafe {
-        libc::mmap(
-            null_mut(),
-            length,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    (at != libc::MAP_FAILED).then_some(at.cast())
 }
 
 #[cfg(all(test, not(loom)))]

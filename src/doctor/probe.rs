@@ -13,7 +13,7 @@
 
 use core::ptr;
 
-use crate::sys::errno;
+use crate::sys::{self, errno, files};
 
 const SETUP_CQSIZE: u32 = 1 << 3;
 const SETUP_CLAMP: u32 = 1 << 4;
@@ -132,16 +132,10 @@ fn setup(flags: u32) -> Result<(i32, u32), i32> {
     }
 }
 
-pub(super) fn close(fd: i32) {
-    // The system call and not close(2)'s symbol: that one is wrapped by this library.
-    // SAFETY: fd was opened here and is used by nobody else.
-    unsafe { libc::syscall(libc::SYS_close, fd) };
-}
-
 fn accepts(flags: u32) -> bool {
     match setup(flags) {
         Ok((fd, _)) => {
-            close(fd);
+            files::close(fd);
             true
         }
         Err(_) => false,
@@ -169,7 +163,7 @@ fn ask(out: *mut Probe) {
         // Before Linux 5.5, where completions could be dropped: not for us.
         p.errno = libc::ENOSYS;
         put(&p);
-        close(fd);
+        files::close(fd);
         return;
     }
     p.ext_arg = features & FEAT_EXT_ARG != 0;
@@ -179,7 +173,7 @@ fn ask(out: *mut Probe) {
     if unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, 0u64, 0u64, 0u64, 0u64, 0u64) } < 0 {
         p.errno = errno();
         put(&p);
-        close(fd);
+        files::close(fd);
         return;
     }
     p.stage = Stage::Register;
@@ -222,7 +216,7 @@ fn ask(out: *mut Probe) {
         )
     };
     p.registered_ring = r == 1;
-    close(fd);
+    files::close(fd);
     p.single_issuer = accepts(SETUP_SINGLE_ISSUER);
     p.defer_taskrun = accepts(SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN);
     p.stage = Stage::Done;
@@ -232,23 +226,12 @@ fn ask(out: *mut Probe) {
 /// Finds out what io_uring does in this process, even where asking is deadly.
 pub(crate) fn probe() -> Probe {
     const PAGE: usize = 4096;
-    // SAFETY: a fresh anonymous mapping, no memory of anybody is touched.
-    let page = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            PAGE,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    if page == libc::MAP_FAILED {
+    let Some(page) = sys::map(PAGE, libc::MAP_SHARED) else {
         return Probe {
             errno: libc::ENOMEM,
             ..Probe::EMPTY
         };
-    }
+    };
     let shared = page.cast::<Probe>();
     // SAFETY: clone with no flags is fork without an exit signal; the child
     // makes system calls only (ask), touches no libc state and ends by exit_group.
@@ -275,8 +258,17 @@ pub(crate) fn probe() -> Probe {
     let mut signal = 0;
     if child > 0 {
         let mut status = 0;
-        // SAFETY: waits for our own child only; __WALL because it has no exit signal.
-        while unsafe { libc::waitpid(child as i32, &raw mut status, libc::__WALL) } < 0
+        // SAFETY: waits for our own child only; __WALL because it has no exit
+        // signal. The system call itself is no cancellation point.
+        while unsafe {
+            libc::syscall(
+                libc::SYS_wait4,
+                child,
+                &raw mut status,
+                libc::__WALL,
+                ptr::null_mut::<libc::rusage>(),
+            )
+        } < 0
             && errno() == libc::EINTR
         {}
         if libc::WIFSIGNALED(status) {
@@ -291,7 +283,7 @@ pub(crate) fn probe() -> Probe {
     // `ask` or is zero, and an all-zero Probe is valid (Stage::Setup, false).
     let mut p = unsafe { ptr::read_volatile(shared) };
     // SAFETY: our mapping, used no more.
-    unsafe { libc::munmap(page, PAGE) };
+    unsafe { libc::munmap(page.cast(), PAGE) };
     if p.stage <= Stage::Enter {
         p.signal = signal;
     }

@@ -169,7 +169,7 @@ pub unsafe extern "C" fn aio_suspend(
     };
     let count = if list.is_null() { 0 } else { nent as usize };
     // SAFETY: the caller's list.
-    answer(unsafe { wait::wait_any(runtime, list, count, deadline, true) })
+    answer(unsafe { wait::wait_any(runtime, list, count, deadline) })
 }
 
 /// Cancels the request of `aiocbp`, or with NULL all requests of `fildes`.

@@ -110,7 +110,7 @@ impl Bench {
                 Part::Starter => model::explore(place(&runtime.starter)),
                 Part::Engine => model::explore_lock(place(&runtime.engine)),
                 Part::Pool => runtime.pool.places().into_iter().for_each(model::explore),
-                Part::Lists => model::explore(runtime.lists.first_two()),
+                Part::Lists => model::explore(runtime.lists.extent()),
                 Part::Requests => {
                     let slots = &runtime.slots;
                     model::explore(slots.place(1).start..slots.place(4).end);
@@ -129,7 +129,7 @@ thread_local!(static REQUESTS: Cell<bool> = const { Cell::new(false) });
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Intake,
-    /// Two places of those who wait for lists.
+    /// The places of those who wait for lists.
     Lists,
     Wakeup,
     Starter,
@@ -274,7 +274,7 @@ pub fn wait_for(runtime: &Runtime, controls: &[&Control]) {
         .map(|control| control.cb.cast_const())
         .collect();
     // SAFETY: valid control blocks.
-    unsafe { wait::wait_any(runtime, list.as_ptr(), list.len(), None, false) }.unwrap();
+    unsafe { wait::wait_any(runtime, list.as_ptr(), list.len(), None) }.unwrap();
 }
 
 /// A descriptor that always reads zeros at once, through the pool.

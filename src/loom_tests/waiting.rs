@@ -227,7 +227,7 @@ fn loom_the_time_is_over() {
         let deadline = Deadline::after(&hour).unwrap();
         let entry = control.cb().as_ptr().cast_const();
         // SAFETY: a valid list of one.
-        let waited = unsafe { wait_any(runtime, &raw const entry, 1, Some(deadline), true) };
+        let waited = unsafe { wait_any(runtime, &raw const entry, 1, Some(deadline)) };
         assert_eq!(waited, Ok(()), "the completion came before the end of time");
         assert_eq!(control.error(runtime), 0);
         lane.join().unwrap();

@@ -68,7 +68,7 @@ impl Notifier {
             return;
         }
         self.settings.printed_at.store(now, Ordering::Relaxed);
-        if !standard_error_has_room() {
+        if !sys::files::has_room(2) {
             return;
         }
         let unprinted = self.settings.unprinted.swap(0, Ordering::Relaxed);
@@ -149,18 +149,6 @@ fn has_handler(signo: c_int) -> bool {
     }
 }
 
-/// A write of a line would not block.
-fn standard_error_has_room() -> bool {
-    let mut poll = libc::pollfd {
-        fd: 2,
-        events: libc::POLLOUT,
-        revents: 0,
-    };
-    // SAFETY: one valid entry; the timeout is 0.
-    unsafe { libc::poll(&mut poll, 1, 0) };
-    poll.revents & libc::POLLOUT != 0
-}
-
 /// RLIMIT_SIGPENDING.
 pub(super) fn signal_limit() -> u64 {
     let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
@@ -187,23 +175,8 @@ impl SigQ {
 /// only the verbose line does that, which is a diagnostic.
 fn queued_signals() -> Option<SigQ> {
     let mut status = [0u8; 2048];
-    // SAFETY: a C string; a buffer of the size given; our own descriptor.
-    let length = unsafe {
-        let file = libc::open(
-            c"/proc/self/status".as_ptr(),
-            libc::O_RDONLY | libc::O_CLOEXEC,
-        );
-        if file < 0 {
-            return None;
-        }
-        let length = libc::read(file, status.as_mut_ptr().cast(), status.len());
-        libc::close(file);
-        length
-    };
-    let status = status.get(..usize::try_from(length).ok()?)?;
-    let at = status.windows(5).position(|bytes| bytes == b"SigQ:")?;
-    let line = status[at + 5..].split(|&byte| byte == b'\n').next()?;
-    let value = line.trim_ascii();
+    let status = sys::files::begin(c"/proc/self/status", &mut status)?;
+    let value = sys::files::field(status, "SigQ")?.as_bytes();
     let mut out = SigQ {
         bytes: [0; 48],
         used: value.len().min(48),

@@ -203,13 +203,7 @@ pub(super) fn check_eventfd(descriptor: c_int) -> c_int {
 
 /// Adds `count` to an eventfd if that cannot block: 0 or the errno.
 fn add_to_eventfd(descriptor: c_int, count: u64) -> c_int {
-    // SAFETY: eight readable bytes.
-    let written = unsafe { libc::write(descriptor, (&raw const count).cast(), 8) };
-    match written {
-        8 => 0,
-        -1 => sys::errno(),
-        _ => libc::EINVAL,
-    }
+    sys::files::add(descriptor, count).err().unwrap_or(0)
 }
 
 impl Notifier {
@@ -354,14 +348,7 @@ impl Notifier {
         // only when there is room for one. (Blocking is left only if somebody
         // else fills the counter between the two calls.)
         for (count, how) in done.iter_mut().enumerate() {
-            let mut poll = libc::pollfd {
-                fd: descriptor,
-                events: libc::POLLOUT,
-                revents: 0,
-            };
-            // SAFETY: one valid entry; the timeout is 0.
-            unsafe { libc::poll(&mut poll, 1, 0) };
-            if poll.revents & libc::POLLOUT == 0 {
+            if !sys::files::has_room(descriptor) {
                 return (count, Some(Hold::EventfdFull));
             }
             match add_to_eventfd(descriptor, 1) {

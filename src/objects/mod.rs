@@ -1,7 +1,7 @@
 //! The objects that the dynamic linker has loaded, by its own list.
 //!
-//! Who comes in: `imports`, and `exports::closing`, which asks for the [`next`]
-//! definition of a name. What must hold: async-signal-safe: only the memory
+//! Who comes in: `imports`, `clock`, and `exports::closing`, which asks for the
+//! [`next`] definition of a name. What must hold: async-signal-safe: only the memory
 //! of the dynamic linker's list is read, whose objects stay while they are
 //! loaded. (dl_iterate_phdr takes a lock that a handler's thread may hold.)
 //! Who gets None does not know, and takes the sure way.
@@ -11,7 +11,7 @@ mod next;
 
 use std::ffi::{CStr, c_char};
 
-pub use definition::Name;
+pub use definition::{Found, Name};
 pub use next::next;
 
 /// The main program, as the kernel loaded it.
@@ -87,7 +87,7 @@ impl Iterator for Objects {
         // SAFETY: the list of loaded objects; see the head of this file.
         let map = unsafe { self.0.as_ref()? };
         self.0 = map.next;
-        Some(Object::new(map))
+        Some(Object::new(map.bias, map.dynamic))
     }
 }
 
@@ -106,11 +106,39 @@ pub struct Object {
 }
 
 impl Object {
+    /// The kernel's own object (the vDSO), which need not be in the list. None:
+    /// it mapped none.
+    pub fn of_kernel() -> Option<Object> {
+        // SAFETY: no preconditions.
+        let base = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } as usize;
+        if base == 0 {
+            return None;
+        }
+        // SAFETY: where the kernel mapped it, for good. An object begins with
+        // its header, which says where the program headers are.
+        let headers = unsafe {
+            let header: &libc::Elf64_Ehdr = &*std::ptr::with_exposed_provenance(base);
+            let first = base + header.e_phoff as usize;
+            std::slice::from_raw_parts(
+                std::ptr::with_exposed_provenance::<libc::Elf64_Phdr>(first),
+                header.e_phnum.into(),
+            )
+        };
+        let of_kind = |kind| headers.iter().find(|header| header.p_type == kind);
+        let loaded = of_kind(libc::PT_LOAD)?;
+        let bias = (base + loaded.p_offset as usize).wrapping_sub(loaded.p_vaddr as usize);
+        let dynamic = bias.wrapping_add(of_kind(libc::PT_DYNAMIC)?.p_vaddr as usize);
+        Some(Object::new(
+            bias,
+            std::ptr::with_exposed_provenance(dynamic),
+        ))
+    }
+
     #[unsafe(link_section = ".load_time")]
-    fn new(map: &LinkMap) -> Object {
+    fn new(bias: usize, dynamic: *const Entry) -> Object {
         let mut object = Object {
-            bias: map.bias,
-            dynamic: map.dynamic,
+            bias,
+            dynamic,
             symbols: 0,
             strings: 0,
             strings_length: 0,
@@ -120,7 +148,7 @@ impl Object {
             filters: false,
         };
         // SAFETY: a loaded object's dynamic section.
-        for entry in unsafe { entries(map.dynamic) } {
+        for entry in unsafe { entries(dynamic) } {
             let address = object.address(entry);
             match entry.tag {
                 DT_SYMTAB => object.symbols = address,

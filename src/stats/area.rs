@@ -5,11 +5,10 @@
 //! that the witness reads what the process counted until its last moment. A
 //! forked child maps its own.
 
-use std::ptr;
-
 use super::histogram::Histogram;
 use super::{KINDS, LANES, RESULTS};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sys;
 
 /// Threads that count at once should not share cache lines.
 const SHARDS: usize = 16;
@@ -69,20 +68,7 @@ impl Area {
         } else {
             libc::MAP_PRIVATE
         };
-        // SAFETY: an anonymous mapping at an address of the kernel's choice.
-        let at = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                size_of::<Area>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                kind | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if at == libc::MAP_FAILED {
-            return None;
-        }
+        let at = sys::map(size_of::<Area>(), kind)?;
         // SAFETY: fresh zeroed memory of the right size, aligned to a page;
         // all zero is a valid area.
         Some(unsafe { &*at.cast::<Area>() })

@@ -13,7 +13,7 @@ use super::{json, summary, text};
 use crate::config::{self, Config};
 use crate::process::Runtime;
 use crate::sync::atomic::{AtomicPtr, Ordering};
-use crate::sys;
+use crate::sys::{self, files};
 
 /// How the process ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,19 +64,9 @@ static PATH: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Fresh memory for good; static memory would be mapped in every process.
 fn memory(length: usize) -> Option<&'static mut [u8]> {
-    // SAFETY: an anonymous mapping at an address of the kernel's choice; it
-    // is never unmapped, and ours alone.
-    unsafe {
-        let at = libc::mmap(
-            std::ptr::null_mut(),
-            length,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        (at != libc::MAP_FAILED).then(|| core::slice::from_raw_parts_mut(at.cast(), length))
-    }
+    let at = sys::map(length, libc::MAP_PRIVATE)?;
+    // SAFETY: never unmapped, and ours alone.
+    Some(unsafe { core::slice::from_raw_parts_mut(at, length) })
 }
 
 /// Keeps the name of the file that statistics go to. For the constructor.
@@ -192,7 +182,7 @@ pub fn write(runtime: &Runtime, end: End) -> bool {
     let mut out = Sink::new(text);
     if !matches!(runtime.config.stats, config::Stats::File(_)) {
         let _ = text::write(&mut out, &header, &stats);
-        return write_all(2, &out.bytes[..out.used]);
+        return files::write_all(2, &out.bytes[..out.used]);
     }
     let Some(path) = target(header.pid) else {
         return false;
@@ -218,24 +208,16 @@ pub fn write(runtime: &Runtime, end: End) -> bool {
 /// this very process in its first line: the report of the program that it was
 /// before exec.
 fn write_file(path: &CStr, mark: &[u8], marked: bool, text: &[u8]) -> bool {
-    const FLAGS: i32 =
-        libc::O_RDWR | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
-    let open = |flags: i32| {
-        // SAFETY: a C string; the mode is given.
-        unsafe { libc::open(path.as_ptr(), flags, 0o666) }
-    };
-    let mut file = open(FLAGS);
-    if file < 0 {
+    const FLAGS: i32 = libc::O_NOCTTY | libc::O_NONBLOCK;
+    let opened = files::create(path, libc::O_RDWR | libc::O_CREAT | FLAGS, 0o666)
         // A terminal or a pipe, say: nothing to look at.
-        file = open(libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK);
-    }
-    if file < 0 {
+        .or_else(|_| files::open(path, libc::O_WRONLY | FLAGS));
+    let Ok(file) = opened else {
         return false;
-    }
+    };
     let mut first = [0u8; 256];
-    // SAFETY: writable for its length.
-    let got = unsafe { libc::pread(file, first.as_mut_ptr().cast(), first.len(), 0) };
-    let first = &first[..usize::try_from(got).unwrap_or(0)];
+    let got = files::read_begin(file, &mut first);
+    let first = &first[..got.unwrap_or(0)];
     // SAFETY: plain arguments; what cannot seek or be cut refuses both.
     unsafe {
         if marked && first.windows(mark.len()).any(|part| part == mark) {
@@ -244,24 +226,9 @@ fn write_file(path: &CStr, mark: &[u8], marked: bool, text: &[u8]) -> bool {
             libc::ftruncate(file, 0);
         }
     }
-    let whole = write_all(file, text);
-    // SAFETY: opened above. The system call itself: the library's own close
-    // has an eye on requests.
-    unsafe { libc::syscall(libc::SYS_close, file) };
+    let whole = files::write_all(file, text);
+    files::close(file);
     whole
-}
-
-fn write_all(file: i32, mut text: &[u8]) -> bool {
-    while !text.is_empty() {
-        // SAFETY: readable for its length.
-        let written = unsafe { libc::write(file, text.as_ptr().cast(), text.len()) };
-        match usize::try_from(written) {
-            Ok(written) if written > 0 => text = &text[written..],
-            _ if sys::errno() == libc::EINTR => {}
-            _ => return false,
-        }
-    }
-    true
 }
 
 /// The name of the program, as the C library knows it.
@@ -282,20 +249,9 @@ fn program() -> &'static str {
 /// When the process started, from /proc; 0 if that cannot be read.
 pub fn started() -> u64 {
     let mut stat = [0u8; 1024];
-    // SAFETY: a C string; a buffer of the size given; our own descriptor.
-    let got = unsafe {
-        let file = libc::open(
-            c"/proc/self/stat".as_ptr(),
-            libc::O_RDONLY | libc::O_CLOEXEC,
-        );
-        if file < 0 {
-            return 0;
-        }
-        let got = libc::read(file, stat.as_mut_ptr().cast(), stat.len());
-        libc::syscall(libc::SYS_close, file);
-        got
+    let Some(stat) = files::begin(c"/proc/self/stat", &mut stat) else {
+        return 0;
     };
-    let stat = &stat[..usize::try_from(got).unwrap_or(0)];
     // The name in parentheses may hold anything; after it come the fields
     // from the third on, and the start is the 22nd.
     stat.iter()

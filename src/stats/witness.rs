@@ -56,8 +56,7 @@ pub fn start(runtime: &'static Runtime) {
         }
     });
     for fildes in pipe {
-        // SAFETY: made above.
-        unsafe { libc::syscall(libc::SYS_close, fildes) };
+        sys::files::close(fildes);
     }
 }
 

@@ -222,13 +222,9 @@ impl Memory {
         without: &Without,
         enters: &'static AtomicU64,
     ) -> Result<Memory, c_int> {
-        let close = |fildes: c_int| {
-            // SAFETY: the descriptor io_uring_setup just made.
-            unsafe { libc::syscall(libc::SYS_close, fildes) };
-        };
         if params.features & FEAT_SINGLE_MMAP == 0 || params.features & FEAT_NODROP == 0 {
             // Before Linux 5.5: completions could be dropped.
-            close(fildes);
+            sys::files::close(fildes);
             return Err(libc::ENOSYS);
         }
         let length = (params.sq_off.array as usize + params.sq_entries as usize * 4).max(
@@ -241,14 +237,14 @@ impl Memory {
         let (ring, entries) = match mapped {
             Ok(mapped) => mapped,
             Err(error) => {
-                close(fildes);
+                sys::files::close(fildes);
                 return Err(error);
             }
         };
         let operations = probe(fildes);
         let (enter, enter_flags, visible) = match register(fildes, without) {
             Some(index) => {
-                close(fildes);
+                sys::files::close(fildes);
                 (index, ENTER_REGISTERED_RING, false)
             }
             None => match own_descriptors::adopt(fildes) {
