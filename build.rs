@@ -19,16 +19,18 @@ fn main() {
         .file("src/c/own_object.c")
         .std("gnu11")
         // The C library's way through this frame: its tables, no landing pad.
+        .flag("-fno-plt")
         .flag("-fno-exceptions")
         .flag("-fasynchronous-unwind-tables")
         .warnings(true)
         .extra_warnings(true)
         .compile("aio_shim_c");
 
-    // As an object on the linker's line: it must come before libgcc_s, and
+    // As objects on the linker's line: they must come before libgcc_s, and
     // not be in the static library.
     for object in cc::Build::new()
         .file("src/c/no_unwinder.c")
+        .file("src/c/no_start_files.c")
         .std("c11")
         .flag("-fno-builtin")
         .warnings(true)
@@ -45,8 +47,13 @@ fn main() {
         "-Wl,-z,now",
         "-Wl,-z,relro",
         // Addresses in the file are then offsets, too: perf takes the place
-        // of a static probe for an offset.
+        // of a static probe for an offset. What is written to when the
+        // library is loaded begins a page. (The second is lld's word for
+        // more of the same; others do not know it.)
         "-Wl,-z,separate-code",
+        "-Wl,-z,separate-loadable-segments",
+        // See src/c/no_start_files.c.
+        "-nostartfiles",
     ] {
         println!("cargo:rustc-cdylib-link-arg={argument}");
     }

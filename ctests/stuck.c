@@ -187,7 +187,7 @@ CASE(4, the_next_stuck_write_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT, 30)
 {
     struct gate *gate = gate_start();
     write_held(gate, 0, 0);
-    sleep_ms(300);
+    sleep_ms(1000);
     let_write(gate);
     sleep_ms(300);
     write_held(gate, 1, 0);

@@ -46,6 +46,14 @@ for needed in $(sed -n 's/.*NEEDED.*\[\(.*\)\].*/\1/p' <<<"$dynamic"); do
 	esac
 done
 
+# ---- none of the C library's cancellation points in its own work: a thread cancelled there would take a request that it
+# has claimed, and not handed over, with it. (open64, read and write are the Rust library's, for a panic's message.)
+imported=$(objdump -T "$LIB" | grep -F '*UND*' | awk '{print $NF}')
+points='open|openat|openat64|creat|pread|pread64|pwrite|pwrite64|readv|writev|preadv2?|pwritev2?|fsync|fdatasync|msync|lockf'
+points="$points|poll|ppoll|select|pselect|epoll_p?wait2?|nanosleep|clock_nanosleep|usleep|sleep|pause|sigsuspend|sigtimedwait"
+points="$points|sigwait|sigwaitinfo|wait|wait3|wait4|waitpid|waitid|recv|recvmsg|send|sendmsg|sem_wait|pthread_cond_wait"
+equal "imports no cancellation point" "$(grep -xE "$points" <<<"$imported")" ""
+
 # ---- what a program asks of any glibc is answered by us
 libc=$(ldd /bin/sh | awk '$1 ~ /^libc\.so/ {print $3}')
 versions=$(objdump -T "$libc" | awk '$NF ~ /^(aio_read|lio_listio)$/ {gsub(/[()]/, "", $(NF-1)); print $(NF-1)}' | sort -u)

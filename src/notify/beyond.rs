@@ -21,12 +21,14 @@ fn face(id: LaneId, notice: &Notice) -> Face {
     (id, notice.value, notice.origin == Origin::List)
 }
 
-/// The notices that were kept although there were too many.
-pub(super) struct Beyond(HashSet<Face, BuildHasherDefault<FaceHasher>>);
+/// The notices that were kept although there were too many; no set before the
+/// first (an empty one has a pointer in it, and what a notifier begins as
+/// would then have to be relocated in every process).
+pub(super) struct Beyond(Option<HashSet<Face, BuildHasherDefault<FaceHasher>>>);
 
 impl Beyond {
     pub const fn new() -> Self {
-        Beyond(HashSet::with_hasher(BuildHasherDefault::new()))
+        Beyond(None)
     }
 
     /// Beyond the cap: does `notice` give way to an equal one? `last` is the
@@ -36,11 +38,12 @@ impl Beyond {
             return false;
         }
         let face_of = face(id, notice);
-        if last.is_some_and(|last| face(id, last) == face_of) || self.0.contains(&face_of) {
+        let set = self.0.get_or_insert_default();
+        if last.is_some_and(|last| face(id, last) == face_of) || set.contains(&face_of) {
             return true;
         }
-        if self.0.try_reserve(1).is_ok() {
-            self.0.insert(face_of);
+        if set.try_reserve(1).is_ok() {
+            set.insert(face_of);
             notice.remembered = true;
         }
         false
@@ -48,15 +51,17 @@ impl Beyond {
 
     /// A notice has left its lane.
     pub fn forget(&mut self, id: LaneId, notice: &Notice) {
-        if notice.remembered {
-            self.0.remove(&face(id, notice));
+        if notice.remembered
+            && let Some(set) = &mut self.0
+        {
+            set.remove(&face(id, notice));
         }
     }
 
     /// Nothing is remembered.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.as_ref().is_none_or(HashSet::is_empty)
     }
 }
 
