@@ -40,7 +40,7 @@ pub fn spawn(body: Body, runtime: &'static Runtime) -> bool {
 
 /// What a thread of the library's own does first: it leaves what the thread
 /// that made it is scheduled by, and gets its name.
-pub fn name(name: &CStr) {
+pub fn begin_as(name: &CStr) {
     settings::follow_main_thread();
     show_as(name);
 }

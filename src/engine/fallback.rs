@@ -50,7 +50,7 @@ pub fn replace(
 }
 
 extern "C" fn successor(argument: *mut c_void) -> *mut c_void {
-    thread::name(c"aio-shim-worker");
+    thread::begin_as(c"aio-shim-worker");
     // SAFETY: `thread::spawn` passes the runtime, which is never freed.
     let runtime: &'static Runtime = unsafe { &*argument.cast_const().cast() };
     let number = ENDING.load(Ordering::SeqCst);

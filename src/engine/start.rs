@@ -119,7 +119,7 @@ fn start(runtime: &'static Runtime) -> Result<(), c_int> {
 }
 
 extern "C" fn engine_thread(argument: *mut c_void) -> *mut c_void {
-    thread::name(c"aio-shim-engine");
+    thread::begin_as(c"aio-shim-engine");
     // SAFETY: `thread::spawn` passes the runtime, which is never freed.
     let runtime: &'static Runtime = unsafe { &*argument.cast_const().cast() };
     // An engine that is just ending still has the lock.
@@ -168,7 +168,7 @@ extern "C" fn engine_thread(argument: *mut c_void) -> *mut c_void {
         *place = None;
     } else {
         drop(place);
-        thread::name(c"aio-shim-worker");
+        thread::show_as(c"aio-shim-worker");
         runtime.pool.join_as_leader(runtime);
     }
     null_mut()

@@ -315,7 +315,7 @@ impl World for &'static Notifier {
 
 /// The notifier's thread.
 extern "C" fn notifier_main(notifier: *mut c_void) -> *mut c_void {
-    thread::name(c"aio-shim-notify");
+    thread::begin_as(c"aio-shim-notify");
     threads::sleep_exactly();
     // SAFETY: `spawn` was given `self.address()` of a `&'static Notifier`.
     let notifier: &'static Notifier = unsafe { &*notifier.cast::<Notifier>() };

@@ -62,7 +62,7 @@ pub fn start(runtime: &'static Runtime) {
 
 /// The life of the witness.
 fn testify(runtime: &'static Runtime, pipe: c_int, sees_exec: bool) -> ! {
-    thread::name(c"aio-shim-stats");
+    thread::begin_as(c"aio-shim-stats");
     let pid = runtime.stats.area().pid.load(Ordering::Relaxed) as c_int;
     let keeps_stderr = matches!(runtime.config.stats, config::Stats::StandardError);
     let pipe = leave_all(pipe, keeps_stderr);

@@ -434,7 +434,7 @@ fn make_set() -> Option<c_int> {
 }
 
 extern "C" fn poller_thread(argument: *mut c_void) -> *mut c_void {
-    thread::name(c"aio-shim-poll");
+    thread::begin_as(c"aio-shim-poll");
     // SAFETY: `thread::spawn` passes the runtime, which is never freed.
     let runtime: &'static Runtime = unsafe { &*argument.cast_const().cast() };
     while runtime.poller.round(runtime) {}

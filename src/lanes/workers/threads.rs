@@ -100,7 +100,7 @@ impl Pool {
 }
 
 extern "C" fn pool_thread(argument: *mut libc::c_void) -> *mut libc::c_void {
-    thread::name(c"aio-shim-worker");
+    thread::begin_as(c"aio-shim-worker");
     // SAFETY: `thread::spawn` passes the runtime, which is never freed.
     let runtime: &'static Runtime = unsafe { &*argument.cast_const().cast() };
     work(runtime);
