@@ -2,9 +2,9 @@
 //!
 //! Who comes in: whoever carried the request out (ring, worker, engine, or
 //! the inline lane). What must hold, in this order: what notification needs
-//! is copied; the counters are lowered; value and code are published; then
-//! nothing of the control block is touched; waiters wake; the notifier gets
-//! the copy. Waiters of a batch are woken once each, before any of its
+//! is copied; value and code are published; then nothing of the control block
+//! is touched; the counters are lowered (no sooner: who finds them at zero
+//! takes all for complete); waiters wake; the notifier gets the copy. Waiters of a batch are woken once each, before any of its
 //! notifications is posted.
 
 use std::ffi::c_int;
@@ -45,15 +45,11 @@ impl Batch {
         outcome: Outcome,
         lane: Lane,
     ) {
-        // SAFETY: in progress, so the members are valid and still; `publish`
-        // is the last access.
+        // SAFETY: in progress, so the members are valid and still.
+        let (progress, fildes) = unsafe { (request::progress(cb), cb.members().fildes) };
+        // SAFETY: as above; `publish` is the last access.
         let mark = unsafe {
             let notice = Notice::read(cb.sigevent(), Origin::Request).unwrap_or(None);
-            let progress = request::progress(cb);
-            let fildes = cb.members().fildes;
-            runtime
-                .load
-                .remove(fildes, progress.file_slot, progress.kind);
             probes::complete(cb, lane, progress.kind, outcome);
             runtime.stats.complete(cb, progress.kind, lane, outcome);
             if let Some(notice) = notice {
@@ -61,6 +57,9 @@ impl Batch {
             }
             runtime.collector.publish(cb, outcome, false)
         };
+        runtime
+            .load
+            .remove(fildes, progress.file_slot, progress.kind);
         self.wakes.add(mark);
         if self.notices.len() >= NOTICES {
             self.flush(runtime);

@@ -80,10 +80,12 @@ impl Load {
         &self.files[usize::from(slot) % FILES]
     }
 
-    /// Where the counter of a descriptor lies, for a model to stop there.
+    /// Where the counters of a descriptor lie, for a model to explore them, or
+    /// to stop at the first.
     #[cfg(loom)]
-    pub fn place(&self, fildes: c_int) -> usize {
-        std::ptr::from_ref(self.descriptor(fildes)).addr()
+    pub fn places(&self, fildes: c_int) -> [std::ops::Range<usize>; 2] {
+        use crate::sync::model::place;
+        [place(self.descriptor(fildes)), place(self.to_come(fildes))]
     }
 
     fn all(&self, kind: Kind) -> &All {

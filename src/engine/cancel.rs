@@ -11,11 +11,35 @@ use std::ffi::c_int;
 
 use super::{Engine, Place};
 use crate::abi::{AIO_ALLDONE, AIO_CANCELED, AIO_NOTCANCELED, Aiocb};
+use crate::message::{self, Question};
 use crate::process::Runtime;
 use crate::request;
 use crate::scheduler::{Handle, State};
 use crate::stats::Lane;
 use crate::sync::atomic::Ordering;
+
+/// The side of the thread that asks: the engine is asked only if there is
+/// something to cancel.
+///
+/// # Safety
+/// `one` is valid memory.
+pub unsafe fn cancel(runtime: &'static Runtime, fildes: c_int, one: Option<Aiocb>) -> c_int {
+    let outstanding = || match one {
+        // SAFETY: by contract.
+        Some(cb) => unsafe { request::in_progress(Some(runtime), cb) },
+        None => runtime.load.of_descriptor(fildes) || runtime.load.is_coming(fildes),
+    };
+    if !outstanding() {
+        return AIO_ALLDONE;
+    }
+    match message::ask(runtime, Question::Cancel { fildes, one }) {
+        Ok(verdict) => verdict as c_int,
+        // No engine, so nothing is queued any more; but something may be
+        // submitted at this moment.
+        Err(_) if outstanding() => AIO_NOTCANCELED,
+        Err(_) => AIO_ALLDONE,
+    }
+}
 
 impl Engine {
     /// Cancels one request, or all of a descriptor number.

@@ -53,6 +53,7 @@ use patience::Patience;
 use slab::Slab;
 use streams::Watch;
 
+pub use cancel::cancel;
 pub use start::{Starter, ensure_running, try_close};
 
 /// Where a request is once the scheduler gave it out.

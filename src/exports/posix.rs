@@ -3,8 +3,8 @@
 use std::ffi::c_int;
 
 use super::answer;
-use crate::abi::{AIO_ALLDONE, AIO_NOTCANCELED, Aiocb, aiocb, aioinit};
-use crate::message::{self, Question};
+use crate::abi::{AIO_ALLDONE, Aiocb, aiocb, aioinit};
+use crate::engine;
 use crate::process::Runtime;
 use crate::request::{self, Kind};
 use crate::submission::{self, control_block};
@@ -198,28 +198,11 @@ pub unsafe extern "C" fn aio_cancel(fildes: c_int, aiocbp: *mut aiocb) -> c_int 
         let Some(runtime) = Runtime::current() else {
             return Ok(AIO_ALLDONE);
         };
-        let outstanding = || match one {
-            // SAFETY: as above.
-            Some(cb) => unsafe { request::in_progress(Some(runtime), cb) },
-            None => runtime.load.of_descriptor(fildes) || runtime.load.is_coming(fildes),
-        };
-        if !outstanding() {
-            probes::cancel(fildes, one, AIO_ALLDONE);
-            runtime.stats.cancelled(AIO_ALLDONE);
-            return Ok(AIO_ALLDONE);
-        }
-        match message::ask(runtime, Question::Cancel { fildes, one }) {
-            Ok(verdict) => {
-                let verdict = verdict as c_int;
-                probes::cancel(fildes, one, verdict);
-                runtime.stats.cancelled(verdict);
-                Ok(verdict)
-            }
-            // No engine, so nothing is queued any more; but something may be
-            // submitted at this moment.
-            Err(_) if outstanding() => Ok(AIO_NOTCANCELED),
-            Err(_) => Ok(AIO_ALLDONE),
-        }
+        // SAFETY: as above.
+        let verdict = unsafe { engine::cancel(runtime, fildes, one) };
+        probes::cancel(fildes, one, verdict);
+        runtime.stats.cancelled(verdict);
+        Ok(verdict)
     })();
     match verdict {
         Ok(verdict) => verdict,

@@ -111,6 +111,13 @@ impl Bench {
                 Part::Engine => model::explore_lock(place(&runtime.engine)),
                 Part::Pool => runtime.pool.places().into_iter().for_each(model::explore),
                 Part::Lists => model::explore(runtime.lists.extent()),
+                Part::Load => {
+                    runtime
+                        .load
+                        .places(zeros())
+                        .into_iter()
+                        .for_each(model::explore);
+                }
                 Part::Requests => {
                     let slots = &runtime.slots;
                     model::explore(slots.place(1).start..slots.place(4).end);
@@ -131,6 +138,8 @@ pub enum Part {
     Intake,
     /// The places of those who wait for lists.
     Lists,
+    /// The counters of what is outstanding.
+    Load,
     Wakeup,
     Starter,
     /// The steps of the engine's lock.

@@ -27,7 +27,7 @@ fn at_rest(bench: &Bench, gate: bool, threads: usize) -> &'static Runtime {
         thread::yield_now();
     }
     if gate {
-        model::set_gate(runtime.load.place(zeros()));
+        model::set_gate(runtime.load.places(zeros())[0].start);
     }
     loom::explore();
     runtime
