@@ -83,7 +83,7 @@ static void memory_runs_out(int which, size_t left)
         CHECK_DONE(&last, 1);
     }
 }
-CASE(44, no_data_segment_left, GLIBC_RACY | NEEDS_ROOT, 60) { memory_runs_out(RLIMIT_DATA, 0); }
-CASE(44, little_data_segment_left, GLIBC_RACY | NEEDS_ROOT, 60) { memory_runs_out(RLIMIT_DATA, 2 << 20); }
-CASE(44, no_address_space_left, GLIBC_RACY | NEEDS_ROOT, 60) { memory_runs_out(RLIMIT_AS, 0); }
-CASE(44, little_address_space_left, GLIBC_RACY | NEEDS_ROOT, 60) { memory_runs_out(RLIMIT_AS, 2 << 20); }
+CASE(44, no_data_segment_left, GLIBC_RACY | NEEDS_ROOT | NO_VALGRIND, 60) { memory_runs_out(RLIMIT_DATA, 0); }
+CASE(44, little_data_segment_left, GLIBC_RACY | NEEDS_ROOT | NO_VALGRIND, 60) { memory_runs_out(RLIMIT_DATA, 2 << 20); }
+CASE(44, no_address_space_left, GLIBC_RACY | NEEDS_ROOT | NO_VALGRIND, 60) { memory_runs_out(RLIMIT_AS, 0); }
+CASE(44, little_address_space_left, GLIBC_RACY | NEEDS_ROOT | NO_VALGRIND, 60) { memory_runs_out(RLIMIT_AS, 2 << 20); }

@@ -350,5 +350,5 @@ CASE(20, close_and_dup2_in_a_handler_beside_submissions, GLIBC_RACY, 25)
     struct stat is;
     SETUP(fstat(shared_wrong, &is) == 0);
     CHECK_EQ(is.st_size, 0);
-    CHECK(handler_runs > 20 && rounds > 100, "%ld runs, %ld rounds", handler_runs, rounds);
+    CHECK(on_valgrind() || (handler_runs > 20 && rounds > 100), "%ld runs, %ld rounds", handler_runs, rounds);
 }
