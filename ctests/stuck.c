@@ -179,11 +179,11 @@ static void synchronous(int flags)
     is_served();
     let_write(gate);
 }
-CASE(4, a_stuck_write_with_o_sync_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT, 30) { synchronous(O_SYNC); }
-CASE(4, a_stuck_write_with_o_dsync_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT, 30) { synchronous(O_DSYNC); }
+CASE(4, a_stuck_write_with_o_sync_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT | NO_VALGRIND, 30) { synchronous(O_SYNC); }
+CASE(4, a_stuck_write_with_o_dsync_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT | NO_VALGRIND, 30) { synchronous(O_DSYNC); }
 
 /* One that was not expected to wait may hold the others up, but not the next one soon after. */
-CASE(4, the_next_stuck_write_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT, 30)
+CASE(4, the_next_stuck_write_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT | NO_VALGRIND, 30)
 {
     struct gate *gate = gate_start();
     write_held(gate, 0, 0);
@@ -193,4 +193,31 @@ CASE(4, the_next_stuck_write_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT, 30)
     write_held(gate, 1, 0);
     is_served();
     let_write(gate);
+}
+
+/* However many writes wait behind a stuck one of their file: they take nobody's thread and nobody's place in a queue. */
+CASE(4, writes_behind_a_stuck_one_leave_the_rest_alone, GLIBC_OK | NEEDS_ROOT | NO_VALGRIND, 60)
+{
+    enum { BEHIND = 60 };
+    static struct aiocb behind[BEHIND];
+    static unsigned char much[LARGE];
+    struct gate *gate = gate_start();
+    write_held(gate, 0, 0);
+    sleep_ms(1000);
+    let_write(gate);
+    write_held(gate, 1, 0);
+    for (int i = 0; i < BEHIND; i++) {
+        behind[i] = request(held.file, much, LARGE, (off_t)(i + 1) * LARGE);
+        CHECK_EQ(aio_write(&behind[i]), 0);
+    }
+    for (int i = 0; i < 40; i++) {
+        large_write_is_served();
+        is_served();
+    }
+    CHECK_EQ(aio_cancel(held.file, &behind[BEHIND - 1]), AIO_CANCELED);
+    CHECK_ENDS(&behind[BEHIND - 1], ECANCELED);
+    gate_release(gate, held.rule);
+    CHECK_DONE(&held.cb, BYTES);
+    for (int i = 0; i < BEHIND - 1; i++)
+        CHECK_DONE(&behind[i], LARGE);
 }

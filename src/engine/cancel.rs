@@ -138,7 +138,7 @@ impl Engine {
                 };
                 backlog.remove(self.scheduler.priority(handle), ticket);
             }
-            Place::Pool => match runtime.pool.withdraw(handle) {
+            Place::Pool => match runtime.pool.withdraw(self.job_key(handle)) {
                 Some(_) => self.pooled -= 1,
                 None => return AIO_NOTCANCELED,
             },

@@ -74,7 +74,7 @@ impl Engine {
                 continue;
             }
             let in_pool = request.place == Place::Pool;
-            if in_pool && !runtime.pool.is_queued(handle) {
+            if in_pool && !runtime.pool.is_queued(self.job_key(handle)) {
                 jobs.push(handle);
                 continue;
             }
@@ -88,7 +88,7 @@ impl Engine {
             }
             if in_pool {
                 let own = self.scheduler.payload(handle).fildes;
-                if !runtime.pool.redirect(handle, own) {
+                if !runtime.pool.redirect(self.job_key(handle), own) {
                     // Begun in between, with the old number.
                     jobs.push(handle);
                 }
@@ -210,7 +210,7 @@ impl Engine {
             .flat_map(|closing| closing.jobs.iter().copied())
             .filter(|&handle| {
                 self.scheduler.payload(handle).place == Place::Pool
-                    && runtime.pool.has_its_file(handle)
+                    && runtime.pool.has_its_file(handle, self.job_key(handle))
             })
             .collect();
         for handle in settled {

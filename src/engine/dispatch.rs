@@ -9,7 +9,7 @@ use std::ffi::c_int;
 
 use super::{Engine, Place};
 use crate::descriptor::Class;
-use crate::lanes::workers::{Job, Progress, Work};
+use crate::lanes::workers::{Job, Key, Progress, Work};
 use crate::probes;
 use crate::process::Runtime;
 use crate::request::{self, Kind};
@@ -96,6 +96,10 @@ impl Engine {
                 self.start(runtime, handle);
             }
             self.feed_pool(runtime);
+            if !self.pool_backlog.is_empty() && runtime.pool.room() > 0 {
+                // What was given to it waits for its file, not for a thread.
+                continue;
+            }
             if self.own.queue.is_empty() {
                 return;
             }
@@ -288,23 +292,19 @@ impl Engine {
             // It may block for long: it gets a number nobody can close.
             self.pin_for_job(handle);
         }
+        let ticket = self.pool_backlog.ticket();
         let request = self.scheduler.payload_mut(handle);
         request.place = Place::Pool;
+        request.ticket = ticket;
         self.pooled += 1;
         let (cb, fildes) = (request.cb, request.fildes);
         let brief = matches!(
             request.class,
             Class::Buffered | Class::Synchronous | Class::Direct | Class::Memory
         );
-        // SAFETY: live in the scheduler: in progress and ours.
-        let progress = unsafe { request::progress(cb) };
-        let alone = match request.class {
-            Class::Buffered | Class::Memory if kind.is_write() => progress.file_slot,
-            _ => 0,
-        };
         self.jobs.push(Job {
             handle,
-            order: (self.scheduler.priority(handle), self.pool_backlog.ticket()),
+            key: self.job_key(handle),
             cb,
             fildes,
             kind,
@@ -312,8 +312,23 @@ impl Engine {
             transfer,
             offset: offset.max(0),
             brief,
-            alone,
         });
+    }
+
+    /// By what the pool finds a request that it was given. (The control block
+    /// is not asked: the pool may have published the result.)
+    pub(super) fn job_key(&self, handle: Handle) -> Key {
+        let request = self.scheduler.payload(handle);
+        let alone = match request.class {
+            Class::Buffered | Class::Memory if self.scheduler.operation(handle).writes_file() => {
+                self.scheduler.file(handle).map_or(0, |file| file + 1)
+            }
+            _ => 0,
+        };
+        Key {
+            order: (self.scheduler.priority(handle), request.ticket),
+            alone,
+        }
     }
 
     fn feed_pool(&mut self, runtime: &'static Runtime) {

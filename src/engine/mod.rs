@@ -81,7 +81,8 @@ struct Request {
     group: u32,
     /// Bytes of a stream write that are out.
     done: u32,
-    /// Its watch while it waits as a partly done write; its key in a backlog.
+    /// Its watch while it waits as a partly done write; its key in a backlog
+    /// or in the pool's queue.
     ticket: u32,
     /// The pin that holds its open file.
     pin: u16,

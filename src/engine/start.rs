@@ -251,7 +251,7 @@ impl Engine {
     /// same system call. Ok(false): idle for long, and the intake is closed.
     fn sleep(&mut self, runtime: &'static Runtime, rest: &mut Rest) -> Result<bool, c_int> {
         let help = runtime.notifier.help_wanted();
-        let stuck = self.pooled > 0 && runtime.pool.queued() > 0;
+        let stuck = self.pooled > 0 && runtime.pool.runnable() > 0;
         let mut limit = help;
         if self.is_idle() {
             let now = sys::now_ns();

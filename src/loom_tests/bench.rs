@@ -12,7 +12,7 @@ use loom::thread::{self, JoinHandle};
 
 use crate::abi::{Aiocb, aiocb};
 use crate::config::Backend;
-use crate::lanes::workers::{Job, Pool, Progress, Work};
+use crate::lanes::workers::{Job, Key, Pool, Progress, Work};
 use crate::process::Runtime;
 use crate::request::{self, Kind};
 use crate::scheduler::Handle;
@@ -227,12 +227,14 @@ impl Control {
     pub fn job(&self, number: u32) -> Job {
         Job {
             handle: Handle::from_u32(number),
-            order: (0, number),
+            key: Key {
+                order: (0, number),
+                alone: 0,
+            },
             cb: self.cb(),
             fildes: self.memory().aio_fildes,
             kind: Kind::Read,
             work: Work::Positioned,
-            alone: 0,
             brief: false,
             transfer: Progress {
                 buffer: self.buffer.addr(),

@@ -34,6 +34,13 @@ impl<T> Scheduler<T> {
         self.groups.descriptor(self.table[handle.0].group)
     }
 
+    /// A number for the file of a live request, which other live requests of
+    /// that file share and no others. None: its order does not depend on it.
+    pub fn file(&self, handle: Handle) -> Option<u32> {
+        let file = self.table[handle.0].file;
+        (file != NIL).then_some(file)
+    }
+
     /// The priority of a live request.
     pub fn priority(&self, handle: Handle) -> u8 {
         self.table[handle.0].priority()

@@ -27,8 +27,7 @@ pub enum Work {
 /// A request on its way through the pool.
 pub struct Job {
     pub handle: Handle,
-    /// Priority, then order of coming: less is served first.
-    pub order: (u8, u32),
+    pub key: Key,
     pub cb: Aiocb,
     pub fildes: c_int,
     pub kind: Kind,
@@ -37,10 +36,17 @@ pub struct Job {
     pub offset: i64,
     /// It waits for a local disk at most, and so ends by itself.
     pub brief: bool,
-    /// The file that it has to itself, by its slot (see [`crate::load`]): the
-    /// file system makes writes into the page cache of one file one after the
-    /// other, so threads that meet at its lock gain nothing. 0: none.
-    pub alone: u16,
+}
+
+/// Where a job is found while it is queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// Priority, then order of coming: less is served first.
+    pub order: (u8, u32),
+    /// The number of the file that it has to itself: the file system makes
+    /// writes into the page cache of one file one after the other, so threads
+    /// that meet at its lock gain nothing. 0: none.
+    pub alone: u32,
 }
 
 /// What is to be transferred, and how much of it is.
@@ -316,4 +322,31 @@ pub fn send_empty(fildes: c_int) -> Outcome {
 /// asked that way (terminals); it must be polled and then used plainly.
 pub fn try_now(fildes: c_int, kind: Kind, transfer: &Progress) -> Outcome {
     stream(fildes, kind, transfer, libc::RWF_NOWAIT)
+}
+
+#[cfg(all(test, not(loom)))]
+pub mod tests {
+    use super::*;
+    use crate::abi::aiocb;
+
+    /// A job that nobody runs.
+    pub fn job(order: (u8, u32), alone: u32) -> Job {
+        // SAFETY: a control block is plain data.
+        let cb: &aiocb = Box::leak(Box::new(unsafe { std::mem::zeroed() }));
+        Job {
+            handle: Handle::from_u32(order.1),
+            key: Key { order, alone },
+            cb: Aiocb::new(cb).unwrap(),
+            fildes: -1,
+            kind: Kind::Write,
+            work: Work::Positioned,
+            transfer: Progress {
+                buffer: 0,
+                length: 0,
+                done: 0,
+            },
+            offset: 0,
+            brief: true,
+        }
+    }
 }

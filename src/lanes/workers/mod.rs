@@ -3,9 +3,8 @@
 //!
 //! Who comes in: the engine pushes [`Job`]s; the threads (in [`threads`]) pop
 //! and run them, publish their results, and leave what the scheduler must
-//! know in [`Pool::done`]. What must hold: the queue stays short (the rest
-//! waits in the scheduler, where it can be cancelled and overtaken); a job
-//! popped runs to its end; and without a ring a thread of the pool is always
+//! know in [`Pool::done`]. What must hold: of jobs that could run the
+//! [`queue`] holds few (the rest waits with the engine); a job popped runs to its end; and without a ring a thread of the pool is always
 //! free to play the engine while one can be had, however many jobs wait and
 //! however long. The last free thread therefore makes another before it takes
 //! a job ([`Next::NeedsLeader`]). If none can be had it takes only jobs that
@@ -14,9 +13,9 @@
 mod asleep;
 mod job;
 mod poller;
+mod queue;
 pub mod threads;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -27,10 +26,11 @@ use crate::sys;
 
 use asleep::sleeps_in_a_call;
 pub use job::{
-    Job, Progress, Work, is_shut, positioned, positioned_with, ready as is_ready, send_empty,
+    Job, Key, Progress, Work, is_shut, positioned, positioned_with, ready as is_ready, send_empty,
     try_nonblocking, try_now, whole as whole_length,
 };
 pub use poller::{Poller, Way};
+use queue::Queue;
 
 /// Threads that run jobs at once, to begin with. Measured: 8 do more at
 /// depth 32 than 32 do. More come when none of these gets anything done.
@@ -56,28 +56,12 @@ struct Active {
     handle: Handle,
     /// The number of its thread.
     thread: u32,
-    /// See [`Job::alone`].
-    alone: u16,
-}
-
-/// Files that jobs have to themselves, a bit for each slot.
-struct Taken([u64; 8]);
-
-impl Taken {
-    /// Takes a file. False: it was taken.
-    fn take(&mut self, alone: u16) -> bool {
-        let (word, bit) = (usize::from(alone) / 64 % 8, 1 << (alone % 64));
-        alone == 0 || {
-            let free = self.0[word] & bit == 0;
-            self.0[word] |= bit;
-            free
-        }
-    }
+    /// See [`Key::alone`].
+    alone: u32,
 }
 
 struct Inner {
-    /// By priority, then order of coming.
-    queue: BTreeMap<(u8, u32), Job>,
+    queue: Queue,
     /// Threads alive.
     threads: u32,
     /// Threads asleep.
@@ -99,30 +83,21 @@ impl Inner {
     }
 
     /// This job runs from now on, in this thread.
-    fn begin(&mut self, job: Job, thread: u32) -> Job {
+    fn begin(&mut self, order: (u8, u32), thread: u32) -> Option<Job> {
+        let job = self.queue.begin(order)?;
         self.running += 1;
         self.active.push(Active {
             handle: job.handle,
             thread,
-            alone: job.alone,
+            alone: job.key.alone,
         });
-        job
+        Some(job)
     }
 
-    /// The queued jobs that may run side by side now, best first.
-    fn runnable(&self) -> impl Iterator<Item = &Job> {
-        let mut taken = Taken([0; 8]);
-        for active in &self.active {
-            taken.take(active.alone);
-        }
-        self.queue.values().filter(move |job| taken.take(job.alone))
-    }
-
-    /// The best of them, which begins to run in this thread.
+    /// The best job, which begins to run in this thread.
     fn pop(&mut self, thread: u32) -> Option<Job> {
-        let order = self.runnable().next()?.order;
-        let job = self.queue.remove(&order)?;
-        Some(self.begin(job, thread))
+        let order = self.queue.runnable().next()?.key.order;
+        self.begin(order, thread)
     }
 }
 
@@ -156,7 +131,7 @@ impl Pool {
     pub fn new(config: &Config) -> Self {
         Pool {
             inner: Mutex::new(Inner {
-                queue: BTreeMap::new(),
+                queue: Queue::new(),
                 threads: 0,
                 idle: 0,
                 running: 0,
@@ -219,12 +194,14 @@ impl Pool {
         self.inner
             .lock()
             .queue
-            .last_key_value()
-            .is_some_and(|(order, _)| order.0 > priority)
+            .runnable()
+            .next_back()
+            .is_some_and(|job| job.key.order.0 > priority)
     }
 
     /// How many more jobs the queue should get: enough that no thread has to
-    /// come back to the engine for each.
+    /// come back to the engine for each. (Those that wait for their file take
+    /// nobody's room.)
     pub fn room(&self) -> usize {
         let inner = self.inner.lock();
         (2 * self.allowed(&inner) as usize).saturating_sub(inner.queue.len())
@@ -234,22 +211,20 @@ impl Pool {
     pub fn push(&self, jobs: &mut Vec<Job>) {
         let mut inner = self.inner.lock();
         for job in jobs.drain(..) {
-            inner.queue.insert(job.order, job);
+            inner.queue.push(job);
         }
     }
 
     /// Takes a queued job back: Some if no thread had begun it.
-    pub fn withdraw(&self, handle: Handle) -> Option<Job> {
-        let mut inner = self.inner.lock();
-        let order = inner.queue.values().find(|job| job.handle == handle)?.order;
-        inner.queue.remove(&order)
+    pub fn withdraw(&self, key: Key) -> Option<Job> {
+        self.inner.lock().queue.withdraw(key)
     }
 
     /// Lets a queued job use another number for its open file. False if it
     /// has begun.
-    pub fn redirect(&self, handle: Handle, fildes: i32) -> bool {
+    pub fn redirect(&self, key: Key, fildes: i32) -> bool {
         let mut inner = self.inner.lock();
-        match inner.queue.values_mut().find(|job| job.handle == handle) {
+        match inner.queue.get_mut(key) {
             Some(job) => {
                 job.fildes = fildes;
                 true
@@ -259,16 +234,12 @@ impl Pool {
     }
 
     /// Is the job queued and not begun?
-    pub fn is_queued(&self, handle: Handle) -> bool {
-        self.inner
-            .lock()
-            .queue
-            .iter()
-            .any(|(_, job)| job.handle == handle)
+    pub fn is_queued(&self, key: Key) -> bool {
+        self.inner.lock().queue.get_mut(key).is_some()
     }
 
-    /// Jobs queued, not begun.
-    pub fn queued(&self) -> usize {
+    /// Jobs that could run and have not begun.
+    pub fn runnable(&self) -> usize {
         self.inner.lock().queue.len()
     }
 
@@ -308,11 +279,11 @@ impl Pool {
     /// Has the thread that runs this job certainly got hold of the open file,
     /// so that the descriptor's number does not matter any more? True for a
     /// job that does not run at all.
-    pub fn has_its_file(&self, handle: Handle) -> bool {
-        let inner = self.inner.lock();
+    pub fn has_its_file(&self, handle: Handle, key: Key) -> bool {
+        let mut inner = self.inner.lock();
         match inner.active.iter().find(|active| active.handle == handle) {
             Some(active) => sleeps_in_a_call(active.thread),
-            None => !inner.queue.values().any(|job| job.handle == handle),
+            None => inner.queue.get_mut(key).is_none(),
         }
     }
 
@@ -323,7 +294,7 @@ impl Pool {
     /// The next job for this thread.
     fn pop(&self, thread: u32) -> Next {
         let mut inner = self.inner.lock();
-        if inner.running >= self.allowed(&inner) || inner.runnable().next().is_none() {
+        if inner.running >= self.allowed(&inner) || inner.queue.len() == 0 {
             return Next::Nothing;
         }
         if self.leads() && inner.is_last_free() {
@@ -339,22 +310,24 @@ impl Pool {
         if inner.running >= self.allowed(&inner) {
             return None;
         }
-        let brief = inner.runnable().find(|job| job.brief).map(|job| job.order);
+        let brief = inner.queue.runnable().find(|job| job.brief);
         let order = match brief {
-            Some(order) => order,
+            Some(job) => job.key.order,
             // Nobody else will ever run it.
-            None if inner.threads <= 1 => *inner.queue.first_key_value()?.0,
+            None if inner.threads <= 1 => inner.queue.runnable().next()?.key.order,
             None => return None,
         };
-        let job = inner.queue.remove(&order)?;
-        Some(inner.begin(job, thread))
+        inner.begin(order, thread)
     }
 
     fn finished(&self, handle: Handle) {
         let mut inner = self.inner.lock();
         inner.running -= 1;
-        inner.active.retain(|active| active.handle != handle);
-        if inner.running == 0 && inner.queue.is_empty() {
+        let running = inner.active.iter().position(|it| it.handle == handle);
+        if let Some(active) = running.map(|at| inner.active.swap_remove(at)) {
+            inner.queue.ended(active.alone);
+        }
+        if inner.running == 0 && inner.queue.len() == 0 {
             // The rush is over.
             inner.allowed = FEW;
         }
@@ -364,14 +337,14 @@ impl Pool {
     /// Could a thread pop a job now?
     fn has_work(&self) -> bool {
         let inner = self.inner.lock();
-        inner.running < self.allowed(&inner) && inner.runnable().next().is_some()
+        inner.running < self.allowed(&inner) && inner.queue.len() > 0
     }
 
     /// Do jobs wait for a thread that may be had later?
     fn is_stuck(&self) -> bool {
         let inner = self.inner.lock();
         let most = self.most.load(Ordering::Relaxed);
-        inner.running < most && inner.runnable().next().is_some()
+        inner.running < most && inner.queue.len() > 0
     }
 
     /// Nothing has ended since `before` although jobs wait: allow more
@@ -380,7 +353,7 @@ impl Pool {
         let mut inner = self.inner.lock();
         let most = self.most.load(Ordering::Relaxed);
         if inner.finished == before
-            && !inner.queue.is_empty()
+            && inner.queue.len() > 0
             && inner.running >= self.allowed(&inner)
         {
             inner.allowed = (inner.allowed + FEW).min(most.max(1));
@@ -393,62 +366,4 @@ impl Pool {
 fn wake_idle(word: &AtomicU32, count: u32) {
     word.fetch_add(1, Ordering::SeqCst);
     sys::futex_wake(word.as_ptr(), count as i32);
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::abi::{Aiocb, aiocb};
-    use crate::request::Kind;
-
-    fn pool(jobs: &[(u32, u16)]) -> Pool {
-        let pool = Pool::new(&crate::config::get());
-        // SAFETY: a control block is plain data.
-        let cb: &aiocb = Box::leak(Box::new(unsafe { std::mem::zeroed() }));
-        pool.push(
-            &mut jobs
-                .iter()
-                .map(|&(number, alone)| Job {
-                    handle: Handle::from_u32(number),
-                    order: (0, number),
-                    cb: Aiocb::new(cb).unwrap(),
-                    fildes: -1,
-                    kind: Kind::Write,
-                    work: Work::Positioned,
-                    transfer: Progress {
-                        buffer: 0,
-                        length: 0,
-                        done: 0,
-                    },
-                    offset: 0,
-                    brief: true,
-                    alone,
-                })
-                .collect(),
-        );
-        pool
-    }
-
-    fn next(pool: &Pool) -> Option<u32> {
-        match pool.pop(1) {
-            Next::Job(job) => Some(job.handle.as_u32()),
-            _ => None,
-        }
-    }
-
-    /// A job that has a file to itself waits for the one that has it, and
-    /// nobody else waits for either.
-    #[test]
-    fn writes_of_one_file_run_one_after_the_other() {
-        let pool = pool(&[(1, 7), (2, 7), (3, 0), (4, 511), (5, 7), (6, 511)]);
-        assert_eq!([(); 3].map(|()| next(&pool)), [Some(1), Some(3), Some(4)]);
-        assert_eq!(next(&pool), None);
-        assert!(!pool.has_work() && !pool.is_stuck() && pool.queued() == 3);
-        pool.finished(Handle::from_u32(4));
-        assert_eq!((next(&pool), next(&pool)), (Some(6), None));
-        pool.finished(Handle::from_u32(1));
-        assert_eq!((next(&pool), next(&pool)), (Some(2), None));
-        pool.finished(Handle::from_u32(2));
-        assert_eq!(next(&pool), Some(5));
-    }
 }

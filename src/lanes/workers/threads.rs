@@ -41,7 +41,7 @@ impl Pool {
             let mut inner = self.inner.lock();
             let allowed = self.allowed(&inner);
             let useful = allowed.saturating_sub(inner.running) as usize;
-            let wanted = inner.runnable().take(useful).count() as u32;
+            let wanted = inner.queue.len().min(useful) as u32;
             let wanted = wanted.saturating_sub(u32::from(self_helps));
             let wake = wanted.min(inner.idle);
             // One more than may run jobs, so that one stays free to lead.
@@ -252,7 +252,7 @@ fn end(runtime: &'static Runtime) -> bool {
     let pool = &runtime.pool;
     let mut inner = pool.inner.lock();
     if !pool.leads() {
-        if inner.running < pool.allowed(&inner) && inner.runnable().next().is_some() {
+        if inner.running < pool.allowed(&inner) && inner.queue.len() > 0 {
             return false;
         }
         inner.threads -= 1;
