@@ -67,6 +67,16 @@ pub struct Nature {
     /// The size at the time of asking: what an append lies behind.
     pub size: u64,
     pub file_slot: u16,
+    /// See [`is_shared_memory`].
+    shared_memory: bool,
+}
+
+/// Is this number, now, a regular file of the kernel's shared memory (tmpfs,
+/// memfd), where no transfer waits for anything? Only such files have seals
+/// to be asked for.
+pub fn is_shared_memory(fildes: c_int) -> bool {
+    // SAFETY: F_GET_SEALS takes no argument.
+    unsafe { libc::fcntl(fildes, libc::F_GET_SEALS) >= 0 }
 }
 
 /// File systems of local disks, known to answer RWF_NOWAIT and io_uring's
@@ -126,6 +136,7 @@ impl Nature {
                 Class::Stream | Class::Pipe | Class::Device | Class::Sequential => 0,
                 _ => load::file_slot(stat.st_dev, stat.st_ino),
             },
+            shared_memory: class == Class::Memory && is_shared_memory(fildes),
         })
     }
 
@@ -143,7 +154,7 @@ impl Nature {
     fn hint(&self) -> Hint {
         let inline = match self.class {
             Class::Buffered | Class::Synchronous => Inline::CacheReads,
-            Class::Memory if !self.append => Inline::Memory,
+            Class::Memory if self.shared_memory && !self.append => Inline::Memory,
             Class::Memory => Inline::CacheReads,
             _ => Inline::Never,
         };

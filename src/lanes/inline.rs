@@ -37,7 +37,7 @@ pub fn attempt(runtime: &Runtime, kind: Kind, members: &Members, hint: Hint) -> 
             }
             let _errno = sys::KeepErrno::new();
             if hint.inline == Inline::Memory {
-                return in_memory(kind, members);
+                return in_memory(runtime, kind, members);
             }
             if runtime.hints.is_cold(fildes) {
                 return None;
@@ -52,11 +52,11 @@ pub fn attempt(runtime: &Runtime, kind: Kind, members: &Members, hint: Hint) -> 
         (Kind::Write, Inline::Memory) => {
             // A write past RLIMIT_FSIZE would send SIGXFSZ to the program's
             // own thread; only the library's threads block it.
-            if anything_before() || beyond_limit(members) {
+            if anything_before() || is_limited() {
                 return None;
             }
             let _errno = sys::KeepErrno::new();
-            in_memory(kind, members)
+            in_memory(runtime, kind, members)
         }
         _ => None,
     }
@@ -90,8 +90,15 @@ pub fn read_cached(fildes: c_int, buffer: usize, length: usize, offset: i64) -> 
     }
 }
 
-/// A transfer on a file that is memory. None: the engine reports the error.
-fn in_memory(kind: Kind, members: &Members) -> Option<Outcome> {
+/// A transfer on a file that is memory. None: it is not, or the engine
+/// reports the error.
+fn in_memory(runtime: &Runtime, kind: Kind, members: &Members) -> Option<Outcome> {
+    // The number may have been closed unseen (by fclose, say) and be another
+    // file's, where a plain call would wait.
+    if !descriptor::is_shared_memory(members.fildes) {
+        runtime.hints.forget(members.fildes);
+        return None;
+    }
     let transfer = Progress {
         buffer: members.buffer,
         length: members.length,
@@ -102,14 +109,14 @@ fn in_memory(kind: Kind, members: &Members) -> Option<Outcome> {
         .map(Ok)
 }
 
-fn beyond_limit(members: &Members) -> bool {
+/// Is there a limit to the size of files? Where a write ends only the kernel
+/// knows: O_APPEND may have been set by now.
+fn is_limited() -> bool {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: `limit` is writable.
-    if unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } != 0 {
-        return true;
-    }
-    (members.offset as u64).saturating_add(members.length as u64) > limit.rlim_cur
+    let asked = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    asked != 0 || limit.rlim_cur != libc::RLIM_INFINITY
 }
