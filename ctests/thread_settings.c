@@ -135,3 +135,48 @@ CASE(44, a_real_time_policy_is_kept, GLIBC_OK | NEEDS_ROOT, 20)
     CHECK(each_thread(look_for_real_time) > 0);
     finish();
 }
+
+/* ---- the end of a thread for callbacks ---- */
+
+/* The destructors of thread-specific data run as in a thread of the program's: with no signal blocked. */
+static pthread_key_t own_data;
+static atomic_int destroyed, blocked_there;
+static void destroy(void *data)
+{
+    sigset_t mask;
+    (void)data;
+    SETUP(pthread_sigmask(SIG_BLOCK, NULL, &mask) == 0);
+    for (int signo = 1; signo < 65; signo++)
+        blocked_there += sigismember(&mask, signo) == 1;
+    destroyed++;
+}
+static void keep_data(union sigval value)
+{
+    pthread_setspecific(own_data, &own_data);
+    if (value.sival_int)
+        pthread_exit(NULL);
+}
+static void data_is_destroyed(int leaves, pthread_attr_t *attributes)
+{
+    unsigned char byte;
+    int fd = temp_file(ON_DISK, 1, 1, 0);
+    SETUP(pthread_key_create(&own_data, destroy) == 0);
+    struct aiocb cb = request(fd, &byte, 1, 0);
+    cb.aio_sigevent.sigev_notify = SIGEV_THREAD;
+    cb.aio_sigevent.sigev_notify_function = keep_data;
+    cb.aio_sigevent.sigev_notify_attributes = attributes;
+    cb.aio_sigevent.sigev_value.sival_int = leaves;
+    CHECK_EQ(aio_read(&cb), 0);
+    WAIT_FOR(destroyed == 1);
+    CHECK(blocked_there == 0, "%d signals are blocked", blocked_there);
+}
+CASE(38, destructors_after_a_callback_that_returns, GLIBC_OK, 20) { data_is_destroyed(0, NULL); }
+CASE(38, destructors_after_a_callback_that_ends_its_thread, GLIBC_OK, 20) { data_is_destroyed(1, NULL); }
+CASE(38, destructors_after_a_callback_with_attributes, GLIBC_OK, 20)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, 1 << 18);
+    data_is_destroyed(0, &attributes);
+}

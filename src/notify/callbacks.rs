@@ -333,10 +333,11 @@ extern "C" fn crew_main(notifier: *mut c_void) -> *mut c_void {
         if notifier.is_foreign() {
             // The callback forked and this is the child: its one thread
             // ends here, as it would in glibc.
-            return std::ptr::null_mut();
+            break;
         }
         IN_CALLBACK.set(false);
     }
+    threads::leave();
     std::ptr::null_mut()
 }
 
@@ -345,10 +346,11 @@ extern "C" fn crew_exit(notifier: *mut c_void) {
     if !IN_CALLBACK.get() {
         return;
     }
-    threads::block_signals();
+    let before = threads::block_signals();
     // SAFETY: as in `crew_main`.
     let notifier: &'static Notifier = unsafe { &*notifier.cast::<Notifier>() };
     if !notifier.is_foreign() {
         notifier.lost_a_thread();
     }
+    sys::set_signal_mask(before);
 }

@@ -170,5 +170,6 @@ extern "C" fn own_main(call: *mut c_void) -> *mut c_void {
         libc::free(call.cast());
         threads::call(function, value);
     }
+    threads::leave();
     std::ptr::null_mut()
 }

@@ -31,9 +31,16 @@ const PTHREAD_CANCEL_DEFERRED: c_int = 0;
 /// The name of a thread for callbacks.
 pub(super) const CALL: &CStr = c"aio-shim-call";
 
-/// Blocks every signal of the program in the calling thread.
-pub(super) fn block_signals() {
-    sys::set_signal_mask(SignalMask::THREADS);
+/// Blocks every signal of the program in the calling thread; returns the
+/// mask before.
+pub(super) fn block_signals() -> SignalMask {
+    sys::set_signal_mask(SignalMask::THREADS)
+}
+
+/// Before the thread ends: the destructors of the program's thread-specific
+/// data then run as in a thread of its own.
+pub(super) fn leave() {
+    sys::set_signal_mask(SignalMask::NONE);
 }
 
 /// Lets sleeps of the calling thread end when they shall, not 50 µs later.
