@@ -7,6 +7,8 @@
 //! in a worker once they are ready), never behind its back; so a read that
 //! waits has consumed nothing, and several on one stream are served in order.
 
+mod terminal;
+
 use std::ffi::c_int;
 
 use super::{Engine, Place, socket};
@@ -41,6 +43,9 @@ struct Past {
     /// How often in a row the stream was called ready as soon as it was
     /// watched, while there was nothing to do.
     vain: u32,
+    /// How often in a row it was looked at, because poll does not know when
+    /// it can go on.
+    looks: u32,
     /// It was called ready.
     ready: bool,
     /// The deadline is past: this try is the last.
@@ -141,7 +146,7 @@ impl Engine {
                 Err(libc::EAGAIN) => break,
                 Err(libc::EINTR) => {}
                 Err(libc::ENOTSOCK) if empty => return self.start_in_pool(runtime, handle),
-                Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EACCES) => {
+                Err(error @ (libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EACCES)) => {
                     // Terminals and the like know no RWF_NOWAIT, and a filter
                     // may not know preadv2.
                     if !nonblocking && self.take_twin(handle) {
@@ -151,6 +156,17 @@ impl Engine {
                     }
                     if nonblocking || is_ready(fildes, way(kind).poll_events()) {
                         return self.start_in_pool(runtime, handle);
+                    }
+                    // Where a filter refused the call, nobody has looked at a
+                    // vector.
+                    let known = error == libc::EOPNOTSUPP || !kind.is_vector();
+                    if kind.is_read() && known {
+                        let wanted = whole_length(kind, &transfer).unwrap_or(0);
+                        match terminal::read_ends(fildes, wanted) {
+                            terminal::Ends::Soon => return self.start_in_pool(runtime, handle),
+                            terminal::Ends::Filled => past.looks = past.looks.saturating_add(1),
+                            terminal::Ends::Ready => past.looks = 0,
+                        }
                     }
                     break;
                 }
@@ -196,7 +212,7 @@ impl Engine {
             waits,
             past,
             since: now,
-            resume: pause(past.vain).map(|pause| now + pause),
+            resume: pause(past.vain.max(past.looks)).map(|pause| now + pause),
         };
         for time in watch.times() {
             self.deadlines.insert((time, number));
@@ -281,6 +297,10 @@ impl Engine {
                 continue;
             };
             if watch.past.deadline.is_none_or(|deadline| deadline > now) {
+                if watch.past.looks > 0 {
+                    self.look(runtime, number);
+                    continue;
+                }
                 watch.resume = None;
                 watch.since = now;
                 self.deadlines.remove(&(time, number));
@@ -301,6 +321,17 @@ impl Engine {
             }
         }
         any
+    }
+
+    /// Tries what poll does not tell of.
+    fn look(&mut self, runtime: &'static Runtime, number: u32) {
+        let Some(watch) = self.forget(number) else {
+            return;
+        };
+        match watch.waits {
+            Waits::Write(handle) => self.try_stream(runtime, handle, watch.past),
+            Waits::Parked(stream) => self.try_best(runtime, stream, watch.past),
+        }
     }
 
     /// What the poller saw.

@@ -1,0 +1,72 @@
+//! What poll(2) does not know of a terminal that is read.
+//!
+//! Who comes in: [`super`], with a read that cannot be tried without waiting.
+//! What must hold: nothing here takes a byte out of the terminal.
+
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+
+use crate::sys;
+
+/// When a read ends that poll calls not ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ends {
+    /// By itself, soon: at once, or after VTIME (25.5 s at most).
+    Soon,
+    /// When there are as many bytes as it asks for. They are fewer than VMIN,
+    /// and for VMIN bytes poll waits.
+    Filled,
+    /// When poll says so.
+    Ready,
+}
+
+/// When does a read of `wanted` bytes end?
+pub fn read_ends(fildes: c_int, wanted: usize) -> Ends {
+    let mut settings = MaybeUninit::<libc::termios>::uninit();
+    // SAFETY: room for the settings. Only a terminal has some.
+    if unsafe { libc::tcgetattr(fildes, settings.as_mut_ptr()) } != 0 {
+        return Ends::Ready;
+    }
+    // SAFETY: tcgetattr succeeded and filled it.
+    let settings = unsafe { settings.assume_init() };
+    let (least, time) = (
+        usize::from(settings.c_cc[libc::VMIN]),
+        settings.c_cc[libc::VTIME],
+    );
+    if settings.c_lflag & libc::ICANON != 0 || is_master(fildes) {
+        // Poll knows lines; and a pseudoterminal's master side, which answers
+        // with the settings of the other side, is read by the byte.
+        return Ends::Ready;
+    }
+    if least == 0 {
+        return Ends::Soon;
+    }
+    // With a time between bytes poll tells of the first one, from which on
+    // the read ends by itself.
+    if time > 0 || wanted >= least {
+        return Ends::Ready;
+    }
+    if there(fildes) >= wanted {
+        return Ends::Soon;
+    }
+    Ends::Filled
+}
+
+/// The bytes that could be read now.
+fn there(fildes: c_int) -> usize {
+    number(fildes, libc::FIONREAD).map_or(0, |count| usize::try_from(count).unwrap_or(0))
+}
+
+/// Only master sides know whether they are in packet mode.
+fn is_master(fildes: c_int) -> bool {
+    number(fildes, libc::TIOCGPKT).is_some()
+}
+
+/// What an ioctl answers that asks for an integer.
+fn number(fildes: c_int, question: libc::Ioctl) -> Option<c_int> {
+    let mut answer: c_int = 0;
+    // SAFETY: room for an integer.
+    let result =
+        sys::result(unsafe { libc::syscall(libc::SYS_ioctl, fildes, question, &raw mut answer) });
+    result.ok().map(|_| answer)
+}
