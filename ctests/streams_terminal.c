@@ -1,4 +1,4 @@
-// Reads of terminals in raw mode: what VMIN and VTIME make of them.
+// Reads of terminals in raw mode: what VMIN and VTIME make of them, and the end of the master.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include "hostile.h"
 #include <sys/ioctl.h>
@@ -112,4 +112,21 @@ CASE(27, a_terminal_read_of_less_than_vmin_is_cancelled, GLIBC_DEFECT, 20)
     CHECK_EQ(aio_read(&cb), 0);
     CHECK_DONE(&cb, 2);
     CHECK(memcmp(text, "ab", 2) == 0, "%.2s", text);
+}
+
+/* A read that waits when the master is closed fails; one that comes later finds the end. */
+CASE(9, a_terminal_that_loses_its_master, GLIBC_OK, 20)
+{
+    for (unsigned char least = 1; least <= 5; least += 4) {
+        struct ends ends = raw_terminal(least, 0);
+        char text[8];
+        struct aiocb cb = request(ends.reader, text, 2, 0);
+        CHECK_EQ(aio_read(&cb), 0);
+        sleep_ms(100);
+        close(ends.writer);
+        CHECK_ENDS(&cb, EIO);
+        CHECK_EQ(aio_read(&cb), 0);
+        CHECK_DONE(&cb, 0);
+        close(ends.reader);
+    }
 }

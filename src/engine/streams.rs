@@ -154,6 +154,11 @@ impl Engine {
                         twin = true;
                         continue;
                     }
+                    if kind.is_read() && past.waited() && terminal::has_lost_master(fildes) {
+                        // A read that waits ends so; one that is made now
+                        // would meet the end instead.
+                        return self.finish(runtime, handle, Err(libc::EIO), Lane::Engine);
+                    }
                     if nonblocking || is_ready(fildes, way(kind).poll_events()) {
                         return self.start_in_pool(runtime, handle);
                     }
@@ -391,6 +396,13 @@ impl Engine {
                 self.arm(runtime, number);
             }
         }
+    }
+}
+
+impl Past {
+    /// Has it waited?
+    fn waited(&self) -> bool {
+        self.ready || self.looks > 0
     }
 }
 

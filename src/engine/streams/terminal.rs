@@ -70,3 +70,21 @@ fn number(fildes: c_int, question: libc::Ioctl) -> Option<c_int> {
         sys::result(unsafe { libc::syscall(libc::SYS_ioctl, fildes, question, &raw mut answer) });
     result.ok().map(|_| answer)
 }
+
+/// Is it a pseudoterminal's slave side whose master was closed? The name in
+/// /dev/pts goes with the master.
+pub fn has_lost_master(fildes: c_int) -> bool {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: room for the answer.
+    if unsafe { libc::fstat(fildes, stat.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: fstat succeeded and filled it.
+    let stat = unsafe { stat.assume_init() };
+    stat.st_mode & libc::S_IFMT == libc::S_IFCHR
+        && SLAVES.contains(&libc::major(stat.st_rdev))
+        && stat.st_nlink == 0
+}
+
+/// The device numbers of these.
+const SLAVES: std::ops::RangeInclusive<u32> = 136..=143;
