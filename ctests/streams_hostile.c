@@ -241,6 +241,55 @@ CASE(9, a_read_waits_for_the_low_water_mark, GLIBC_OK, 20)
     CHECK_DONE(&cb, 0);
 }
 
+/* The same of a socket whose poll(2) does not know the mark. */
+CASE(9, a_read_waits_for_the_mark_of_a_unix_socket, GLIBC_OK, 20)
+{
+    struct pair pair = make_pair(UNIX_STREAM);
+    static char out[300], in[300];
+    int mark = 100;
+    struct aiocb cb = request(pair.ends[0], in, 200, 0), less = request(pair.ends[0], in + 200, 5, 0);
+    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof mark) == 0);
+    pattern_fill(out, 300, 0, 4);
+    for (int there = 0; there < 2; there++) { /* the first bytes come before the read, or after it */
+        if (there)
+            CHECK_EQ(aio_read(&cb), 0);
+        SETUP(write(pair.ends[1], out, 10) == 10);
+        if (!there)
+            CHECK_EQ(aio_read(&cb), 0);
+        sleep_ms(100);
+        CHECK_EQ(aio_error(&cb), EINPROGRESS);
+        SETUP(write(pair.ends[1], out + 10, 100) == 100);
+        CHECK_DONE(&cb, 110);
+        CHECK_EQ(pattern_wrong(in, 110, 0, 4), -1);
+    }
+    CHECK_EQ(aio_read(&less), 0); /* five are enough for a read of five, and fewer are not */
+    SETUP(write(pair.ends[1], out, 4) == 4);
+    sleep_ms(100);
+    CHECK_EQ(aio_error(&less), EINPROGRESS);
+    SETUP(write(pair.ends[1], out + 4, 1) == 1);
+    CHECK_DONE(&less, 5);
+    if (!on_glibc()) { /* there it runs */
+        CHECK_EQ(aio_read(&less), 0);
+        SETUP(write(pair.ends[1], out, 4) == 4);
+        sleep_ms(100);
+        CHECK_EQ(aio_cancel(pair.ends[0], &less), AIO_CANCELED);
+        CHECK_ENDS(&less, ECANCELED);
+        SETUP(read(pair.ends[0], in, 4) == 4);
+    }
+    struct timeval limit = {0, 100000}; /* a time limit, or the end, takes what is there */
+    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+    SETUP(write(pair.ends[1], out, 2) == 2);
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_DONE(&cb, 2);
+    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0, 0}, sizeof limit) == 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    SETUP(write(pair.ends[1], out, 20) == 20);
+    sleep_ms(50);
+    CHECK_EQ(aio_error(&cb), EINPROGRESS);
+    SETUP(shutdown(pair.ends[1], SHUT_WR) == 0);
+    CHECK_DONE(&cb, 20);
+}
+
 /* SO_SNDTIMEO ends a write that gets nowhere, with what went out; not one that goes on slowly: a few of the blocks that lie
  * in the socket leave it within the limit, too few for poll(2) to call it ready. */
 struct sip {

@@ -7,6 +7,7 @@
 //! in a worker once they are ready), never behind its back; so a read that
 //! waits has consumed nothing, and several on one stream are served in order.
 
+mod mark;
 mod terminal;
 
 use std::ffi::c_int;
@@ -91,6 +92,18 @@ impl Engine {
             && !is_ready(request.fildes, Way::In.poll_events())
     }
 
+    /// The same of a socket whose poll does not know the mark.
+    fn is_below_unpolled_mark(&self, handle: Handle) -> bool {
+        let (kind, transfer, _) = self.transfer(handle);
+        let request = self.scheduler.payload(handle);
+        kind == Kind::Read
+            && request.class == Class::Stream
+            && !request.nonblocking
+            && socket::mark(request.fildes)
+                .is_some_and(|mark| mark > 1 && mark::lacks(request.fildes, mark, transfer.length))
+            && !is_shut(request.fildes)
+    }
+
     fn try_stream(&mut self, runtime: &'static Runtime, handle: Handle, mut past: Past) {
         let (kind, mut transfer, _) = self.transfer(handle);
         let request = self.scheduler.payload(handle);
@@ -111,6 +124,10 @@ impl Engine {
             return self.start_in_pool(runtime, handle);
         }
         if !past.ready && !past.last && self.is_below_mark(handle) {
+            return self.park(runtime, handle, kind, past);
+        }
+        if !past.last && self.is_below_unpolled_mark(handle) {
+            past.looks = past.looks.saturating_add(1);
             return self.park(runtime, handle, kind, past);
         }
         for _ in 0..ROUNDS {
@@ -143,7 +160,10 @@ impl Engine {
                     // this is the end; and it says so at once.
                     return self.start_in_pool(runtime, handle);
                 }
-                Err(libc::EAGAIN) => break,
+                Err(libc::EAGAIN) => {
+                    past.looks = 0;
+                    break;
+                }
                 Err(libc::EINTR) => {}
                 Err(libc::ENOTSOCK) if empty => return self.start_in_pool(runtime, handle),
                 Err(error @ (libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EACCES)) => {

@@ -53,7 +53,7 @@ pub fn read_ends(fildes: c_int, wanted: usize) -> Ends {
 }
 
 /// The bytes that could be read now.
-fn there(fildes: c_int) -> usize {
+pub fn there(fildes: c_int) -> usize {
     number(fildes, libc::FIONREAD).map_or(0, |count| usize::try_from(count).unwrap_or(0))
 }
 
