@@ -27,6 +27,18 @@ pub fn mark(fildes: c_int) -> Option<usize> {
     usize::try_from(mark).ok()
 }
 
+/// Is it a stream socket of AF_UNIX?
+pub fn is_unix_stream(fildes: c_int) -> bool {
+    // SAFETY: integers.
+    let (domain, kind) = unsafe {
+        (
+            socket_option::<c_int>(fildes, libc::SO_DOMAIN),
+            socket_option::<c_int>(fildes, libc::SO_TYPE),
+        )
+    };
+    domain == Some(libc::AF_UNIX) && kind == Some(libc::SOCK_STREAM)
+}
+
 /// None: not a socket (ENOTSOCK).
 ///
 /// # Safety

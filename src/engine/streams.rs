@@ -23,6 +23,7 @@ use crate::request::Kind;
 use crate::scheduler::{Handle, StreamId};
 use crate::stats::Lane;
 use crate::sys;
+use mark::Told;
 
 /// A stream that is being watched.
 pub struct Watch {
@@ -80,30 +81,6 @@ impl Engine {
         self.try_stream(runtime, handle, Past::default());
     }
 
-    /// Does a socket have less for this read than SO_RCVLOWAT says? poll
-    /// knows that mark, a nonblocking read takes what there is.
-    fn is_below_mark(&self, handle: Handle) -> bool {
-        let (kind, transfer, _) = self.transfer(handle);
-        let request = self.scheduler.payload(handle);
-        kind == Kind::Read
-            && request.class == Class::Stream
-            && !request.nonblocking
-            && socket::mark(request.fildes).is_some_and(|mark| mark > 1 && mark <= transfer.length)
-            && !is_ready(request.fildes, Way::In.poll_events())
-    }
-
-    /// The same of a socket whose poll does not know the mark.
-    fn is_below_unpolled_mark(&self, handle: Handle) -> bool {
-        let (kind, transfer, _) = self.transfer(handle);
-        let request = self.scheduler.payload(handle);
-        kind == Kind::Read
-            && request.class == Class::Stream
-            && !request.nonblocking
-            && socket::mark(request.fildes)
-                .is_some_and(|mark| mark > 1 && mark::lacks(request.fildes, mark, transfer.length))
-            && !is_shut(request.fildes)
-    }
-
     fn try_stream(&mut self, runtime: &'static Runtime, handle: Handle, mut past: Past) {
         let (kind, mut transfer, _) = self.transfer(handle);
         let request = self.scheduler.payload(handle);
@@ -123,11 +100,12 @@ impl Engine {
         if empty && kind.is_read() {
             return self.start_in_pool(runtime, handle);
         }
-        if !past.ready && !past.last && self.is_below_mark(handle) {
-            return self.park(runtime, handle, kind, past);
-        }
-        if !past.last && self.is_below_unpolled_mark(handle) {
-            past.looks = past.looks.saturating_add(1);
+        if !past.last
+            && let Some(told) = self.below_mark(handle, past.ready)
+        {
+            if told == Told::Never {
+                past.looks = past.looks.saturating_add(1);
+            }
             return self.park(runtime, handle, kind, past);
         }
         for _ in 0..ROUNDS {

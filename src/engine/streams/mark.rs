@@ -1,41 +1,57 @@
-//! SO_RCVLOWAT where poll(2) does not know it: AF_UNIX.
+//! SO_RCVLOWAT: a read waits for so many bytes.
 //!
-//! Who comes in: [`super`], before a read of a socket that has a mark. What
-//! must hold: nothing here takes a byte out of the socket.
+//! Who comes in: [`super`], before each attempt at a read. A nonblocking read
+//! takes what there is, whatever the mark. What must hold: nothing here takes
+//! a byte out of the socket.
 
 use std::ffi::c_int;
 
 use super::terminal;
+use crate::descriptor::Class;
+use crate::engine::{Engine, socket};
+use crate::lanes::workers::{Way, is_ready, is_shut};
+use crate::request::Kind;
+use crate::scheduler::Handle;
 
-/// The largest mark that is kept to. A blocking read empties the socket while
-/// it waits; this one leaves the bytes there, and each message to such a
-/// socket takes up most of a kilobyte, however short: with a larger mark the
-/// sender could find no room any more, and both would wait for ever.
+/// Who tells when a socket has as much as its mark says?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    ByPoll,
+    /// Poll does not know the mark: AF_UNIX.
+    Never,
+}
+
+/// The largest mark that is kept to where poll does not know it. A blocking
+/// read empties the socket while it waits; this one leaves the bytes there,
+/// and each message to such a socket takes up most of a kilobyte, however
+/// short: with a larger mark the sender could find no room any more, and both
+/// would wait for ever.
 const LARGEST: usize = 256;
 
-/// Has it something, but less than a read of `wanted` bytes waits for?
-pub fn lacks(fildes: c_int, mark: usize, wanted: usize) -> bool {
-    if option(fildes, libc::SO_DOMAIN) != Some(libc::AF_UNIX)
-        || option(fildes, libc::SO_TYPE) != Some(libc::SOCK_STREAM)
-    {
+impl Engine {
+    /// Has a socket less for this read than its mark says? `ready`: poll has
+    /// said that it has enough, as far as poll knows.
+    pub(super) fn below_mark(&self, handle: Handle, ready: bool) -> Option<Told> {
+        let (kind, transfer, _) = self.transfer(handle);
+        let request = self.scheduler.payload(handle);
+        if kind != Kind::Read || request.class != Class::Stream || request.nonblocking {
+            return None;
+        }
+        let fildes = request.fildes;
+        let mark = socket::mark(fildes).filter(|&mark| mark > 1)?;
+        if !ready && mark <= transfer.length && !is_ready(fildes, Way::In.poll_events()) {
+            return Some(Told::ByPoll);
+        }
+        (lacks(fildes, mark, transfer.length) && !is_shut(fildes)).then_some(Told::Never)
+    }
+}
+
+/// Has it something, but less than a read of `wanted` bytes waits for, though
+/// poll calls it ready?
+fn lacks(fildes: c_int, mark: usize, wanted: usize) -> bool {
+    if !socket::is_unix_stream(fildes) {
         return false;
     }
     let there = terminal::there(fildes);
     there > 0 && there < mark.min(wanted).min(LARGEST)
-}
-
-fn option(fildes: c_int, option: c_int) -> Option<c_int> {
-    let mut value: c_int = 0;
-    let mut length = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: room for an integer, and for its length.
-    let answer = unsafe {
-        libc::getsockopt(
-            fildes,
-            libc::SOL_SOCKET,
-            option,
-            (&raw mut value).cast(),
-            &mut length,
-        )
-    };
-    (answer == 0).then_some(value)
 }
