@@ -96,8 +96,9 @@ impl Engine {
                 self.start(runtime, handle);
             }
             self.feed_pool(runtime);
-            if !self.pool_backlog.is_empty() && runtime.pool.room() > 0 {
+            if self.pooled > 0 && !self.pool_backlog.is_empty() && runtime.pool.room() > 0 {
                 // What was given to it waits for its file, not for a thread.
+                // (Nothing there: it has no thread, and all was done here.)
                 continue;
             }
             if self.own.queue.is_empty() {
