@@ -278,7 +278,7 @@ CASE(36, cancelled_under_a_full_queue, GLIBC_DEFECT | NEEDS_ROOT, 60)
 }
 
 /* Signals that nobody ever takes keep no other waiting while slots are left, and do not keep the process from its end. */
-CASE(36, signals_nobody_takes_hold_up_no_other, GLIBC_DEFECT | NEEDS_ROOT | NO_VALGRIND, 60)
+CASE(36, signals_nobody_takes_hold_up_no_other, GLIBC_RACY | NEEDS_ROOT | NO_VALGRIND, 60)
 {
     enum { STANDARD = 300, NEVER = 30, TAKEN = 300 };
     become_own_user();
