@@ -303,7 +303,8 @@ static void *sip(void *argument)
     static char piece[32768];
     for (int64_t before = now_ns(), now; !atomic_load(&task->over); before = now) {
         sleep_ms(100);
-        SETUP(read(task->fd, piece, sizeof piece) > 0);
+        ssize_t got = recv(task->fd, piece, sizeof piece, MSG_DONTWAIT);
+        SETUP(got > 0 || errno == EAGAIN); /* nothing: the write has ended */
         now = now_ns();
         if (now - before > task->longest)
             task->longest = now - before;
