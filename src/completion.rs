@@ -4,8 +4,8 @@
 //! the inline lane). What must hold, in this order: what notification needs
 //! is copied; value and code are published; then nothing of the control block
 //! is touched; the counters are lowered (no sooner: who finds them at zero
-//! takes all for complete); waiters wake; the notifier gets the copy. Waiters of a batch are woken once each, before any of its
-//! notifications is posted.
+//! takes all for complete); waiters wake; the notifier gets the copy. Waiters
+//! of a batch are woken once each, before any of its notifications is posted.
 
 use std::ffi::c_int;
 

@@ -64,6 +64,19 @@ pub unsafe fn submit(
     }
     let count = if list.is_null() { 0 } else { count as usize };
     let runtime = Runtime::get().ok_or(libc::EAGAIN)?;
+    // SAFETY: by contract.
+    unsafe { submit_to(runtime, mode, list, count, event) }
+}
+
+/// # Safety
+/// As for [`submit`]; `list` has entries if `count` is not 0.
+pub unsafe fn submit_to(
+    runtime: &'static Runtime,
+    mode: c_int,
+    list: *const *mut aiocb,
+    count: usize,
+    event: *const libc::sigevent,
+) -> Result<(), c_int> {
     let notice = match mode {
         LIO_NOWAIT if !event.is_null() => {
             // SAFETY: readable by contract.

@@ -4,7 +4,9 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 use std::sync::Arc;
 
-use super::bench::{Bench, Control, Part, check, spawn, wait_for};
+use super::bench::{Bench, Control, Part, check, spawn, wait_for, zeros};
+use crate::abi::LIO_WAIT;
+use crate::listio;
 use crate::process::Runtime;
 use crate::request;
 use crate::sync::atomic::Ordering;
@@ -254,5 +256,38 @@ fn loom_a_list_ends_and_its_place_is_taken_again() {
         runtime.lists.give_back(0);
         assert_eq!(runtime.lists.wait(second), Ok(false));
         lane.join().unwrap();
+    });
+}
+
+/// A list whose caller finds every place taken is refused whole, and nothing
+/// of it is left behind.
+#[test]
+fn loom_a_list_without_a_place_is_refused() {
+    let bench = Bench::new();
+    check(None, move || {
+        let runtime = bench.fresh(1, 0, &[Part::Lists, Part::Requests]);
+        while runtime.lists.enter(0).is_some() {}
+        // Somebody would take it.
+        runtime.intake.open();
+        let control = Arc::new(Control::new(zeros()));
+        let looker = {
+            let control = control.clone();
+            spawn(move || {
+                let seen = control.error(runtime);
+                assert!(
+                    [0, libc::EINPROGRESS, libc::EAGAIN].contains(&seen),
+                    "{seen}"
+                );
+            })
+        };
+        let entry = control.cb().as_ptr();
+        let list = &raw const entry;
+        // SAFETY: a valid list of one, to be read.
+        let answer = unsafe { listio::submit_to(runtime, LIO_WAIT, list, 1, std::ptr::null()) };
+        assert_eq!(answer, Err(libc::EAGAIN));
+        assert_eq!(control.error(runtime), libc::EAGAIN);
+        assert!(runtime.intake.is_empty());
+        assert!(!runtime.load.of_descriptor(zeros()) && !runtime.load.is_coming(zeros()));
+        looker.join().unwrap();
     });
 }
