@@ -333,11 +333,12 @@ extern "C" fn crew_main(notifier: *mut c_void) -> *mut c_void {
         if notifier.is_foreign() {
             // The callback forked and this is the child: its one thread
             // ends here, as it would in glibc.
-            break;
+            threads::leave();
+            return std::ptr::null_mut();
         }
         IN_CALLBACK.set(false);
     }
-    threads::leave();
+    threads::leave_at_rest();
     std::ptr::null_mut()
 }
 

@@ -27,6 +27,8 @@ unsafe extern "C" {
 const PTHREAD_CANCEL_ENABLE: c_int = 0;
 const PTHREAD_CANCEL_DISABLE: c_int = 1;
 const PTHREAD_CANCEL_DEFERRED: c_int = 0;
+/// PTHREAD_KEYS_MAX of the C library.
+const KEYS_MAX: libc::pthread_key_t = 1024;
 
 /// The name of a thread for callbacks.
 pub(super) const CALL: &CStr = c"aio-shim-call";
@@ -37,10 +39,28 @@ pub(super) fn block_signals() -> SignalMask {
     sys::set_signal_mask(SignalMask::THREADS)
 }
 
-/// Before the thread ends: the destructors of the program's thread-specific
-/// data then run as in a thread of its own.
+/// Before a thread ends that has just run a callback and waits for no other:
+/// the destructors of the program's thread-specific data then run as in a
+/// thread of its own.
 pub(super) fn leave() {
     sys::set_signal_mask(SignalMask::NONE);
+}
+
+/// `leave`, of a thread that ends at rest. If callbacks left nothing in it,
+/// no code of the program will run in it, and it must not take a signal.
+/// (What C++ has for each thread cannot be asked for: its destructors, run
+/// then, find every signal blocked.)
+pub(super) fn leave_at_rest() {
+    if keeps_data() {
+        leave();
+    }
+}
+
+/// Whether the end of the calling thread will destroy thread-specific data.
+/// Nobody tells which keys there are; so each that there can be is asked.
+fn keeps_data() -> bool {
+    // SAFETY: of a number that is no key the C library says NULL.
+    (0..KEYS_MAX).any(|key| unsafe { !libc::pthread_getspecific(key).is_null() })
 }
 
 /// Lets sleeps of the calling thread end when they shall, not 50 µs later.
