@@ -1,6 +1,6 @@
 /* process_load.c - how the library comes in: dlopen and dlclose, other preloaded libraries around it, the first call in
  * a handler. SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "exercise.h"
+#include "loading.h"
 #include <sys/time.h>
 
 /* ---- dlopen ------------------------------------------------------------------------------------------------------ */
@@ -32,43 +32,19 @@ static void used_by_dlopen(const char *path)
         close(ends.writer);
     }
 }
-CASE(44, dlopen_and_dlclose, SHIM_ONLY | NO_VALGRIND, 30)
-{
-    const char *path = getenv("AIO_TEST_LIB");
-    SETUP(path != NULL, "AIO_TEST_LIB is not set: use ctests/run");
-    pid_t child = fork();
-    if (child == 0) {
-        setenv("AIO_TEST_BACKEND", "glibc", 1); /* this program itself runs without it */
-        setenv("AIO_TEST_INNER", "1", 1);
-        unsetenv("LD_PRELOAD");
-        execl("/proc/self/exe", "case", "dlopen_inside", (char *)NULL);
-        _exit(99);
-    }
-    CHECK_EQ(wait_child(child, "dlopen"), 0);
-}
+CASE(44, dlopen_and_dlclose, SHIM_ONLY | NO_VALGRIND, 30) { run_by_dlopen("dlopen_inside"); }
 CASE(44, dlopen_inside, GLIBC_OK, 30) /* its other half; by itself it shows nothing */
 {
-    if (getenv("AIO_TEST_INNER"))
-        used_by_dlopen(getenv("AIO_TEST_LIB"));
+    if (path_to_open())
+        used_by_dlopen(path_to_open());
 }
 
 /* ---- among other preloaded libraries ------------------------------------------------------------------------------- */
 
-/* ctests/fault/around.c counts and forwards what it finds between: in front of the library, then behind it. */
+/* The other library is found between: in front of the library, then behind it. */
 static void in_company(bool in_front)
 {
-    const char *directory = getenv("AIO_TEST_OUT"), *library = getenv("AIO_TEST_LIB");
-    char around[4096], preload[9000];
-    SETUP(directory && library, "use ctests/run");
-    snprintf(around, sizeof around, "%s/fault/around.so", directory);
-    SETUP(access(around, R_OK) == 0, "%s", around);
-    if (on_glibc())
-        snprintf(preload, sizeof preload, "%s", around);
-    else
-        snprintf(preload, sizeof preload, "%s:%s", in_front ? around : library, in_front ? library : around);
-    with_environment("LD_PRELOAD", preload);
-    int (*calls)(void) = (int (*)(void))extension("around_calls");
-    CHECK(calls != NULL);
+    count_calls *calls = with_around(in_front);
     for (int i = 0; i < 5; i++) {
         struct kit kit = make_kit();
         CHECK_EQ(exercise(&kit, EXERCISE_PLAIN), 0);

@@ -1,18 +1,7 @@
 /* process_next.c - the calls that end a descriptor go on to the next definition of their name, which is the one that
  * dlsym(RTLD_NEXT) gives: behind other preloaded libraries, in front of them, and opened after the C library; and it is
  * found without dlsym where that can be. SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "exercise.h"
-
-/* ctests/fault/around.c counts these calls and forwards them, the library forwards them to the next in turn. */
-static void preload(bool in_front, char *list, size_t bytes)
-{
-    const char *directory = getenv("AIO_TEST_OUT"), *library = getenv("AIO_TEST_LIB");
-    char around[4096];
-    SETUP(directory && library, "use ctests/run");
-    snprintf(around, sizeof around, "%s/fault/around.so", directory);
-    SETUP(access(around, R_OK) == 0, "%s", around);
-    snprintf(list, bytes, "%s:%s", in_front ? around : library, in_front ? library : around);
-}
+#include "loading.h"
 
 static bool is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 static int opened(void)
@@ -24,11 +13,7 @@ static int opened(void)
 /* Wrong answers show: its own definition again is a recursion without end, one too far on is not counted. */
 static void each_reaches(bool in_front)
 {
-    char list[9000];
-    preload(in_front, list, sizeof list);
-    with_environment("LD_PRELOAD", list);
-    int (*calls)(void) = (int (*)(void))extension("around_calls");
-    CHECK(calls != NULL);
+    count_calls *calls = with_around(in_front);
     int from = opened(), to = opened(), before = calls();
 
     CHECK_EQ(dup2(from, to), to);
@@ -66,25 +51,12 @@ static void *cancelled_in_close(void *returned)
     *(bool *)returned = true;
     return NULL;
 }
-CASE(44, the_next_when_opened_later, SHIM_ONLY | NO_VALGRIND, 30)
-{
-    const char *path = getenv("AIO_TEST_LIB");
-    SETUP(path != NULL, "use ctests/run");
-    pid_t child = fork();
-    if (child == 0) {
-        setenv("AIO_TEST_BACKEND", "glibc", 1);
-        setenv("AIO_TEST_INNER", "1", 1);
-        unsetenv("LD_PRELOAD");
-        execl("/proc/self/exe", "case", "the_next_inside", (char *)NULL);
-        _exit(99);
-    }
-    CHECK_EQ(wait_child(child, "dlopen"), 0);
-}
+CASE(44, the_next_when_opened_later, SHIM_ONLY | NO_VALGRIND, 30) { run_by_dlopen("the_next_inside"); }
 CASE(44, the_next_inside, GLIBC_OK, 30) /* its other half; by itself it shows nothing */
 {
-    if (!getenv("AIO_TEST_INNER"))
+    if (!path_to_open())
         return;
-    void *library = dlopen(getenv("AIO_TEST_LIB"), RTLD_NOW | RTLD_LOCAL), *result = NULL;
+    void *library = dlopen(path_to_open(), RTLD_NOW | RTLD_LOCAL), *result = NULL;
     CHECK(library != NULL, "%s", dlerror());
     close_by_dlopen = (int (*)(int))dlsym(library, "close");
     CHECK(close_by_dlopen != NULL && close_by_dlopen != close);
@@ -129,8 +101,8 @@ CASE(44, the_next_is_found_without_dlsym, SHIM_ONLY | NO_VALGRIND, 30)
 {
     char list[9000];
     CHECK_EQ(lookups(getenv("AIO_TEST_LIB")), 0);
-    preload(false, list, sizeof list);
+    list_around(false, list, sizeof list);
     CHECK_EQ(lookups(list), 0);
-    preload(true, list, sizeof list); /* a definition in front: dlsym is asked, and would be seen above */
+    list_around(true, list, sizeof list); /* a definition in front: dlsym is asked, and would be seen above */
     CHECK(lookups(list) > 0);
 }
