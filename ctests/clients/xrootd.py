@@ -16,9 +16,10 @@ HEADERS = pathlib.Path("/usr/include/xrootd")
 def check(output, work):
     if not re.search(r"^xrootd_copy: [1-9]\d* clients, 0 bytes wrong$", output, re.M):
         return "the files that came back are not those that were sent"
-    if "aio_shim: backend=" in output:  # it also says what it served: 64 MiB each way, in requests of 64 KiB
+    if "aio_shim: backend=" in output:
+        # It also says what it served: of 64 MiB each way, in requests of 64 KiB, those that XRootD had AIO buffers for.
         counts = [re.search(rf"^ +{kind} .* (\d+)$", output, re.M) for kind in ("read", "write")]
-        if not all(count and int(count[1]) > 900 for count in counts):
+        if not all(count and int(count[1]) > 100 for count in counts):
             return "the server did not read and write by AIO"
 
 
