@@ -309,6 +309,7 @@ CASE(44, setuid_after_use_changes_who_writes, GLIBC_OK | NEEDS_ROOT, 30)
             CHECK_EQ(aio_read(&waits), 0); /* in progress meanwhile */
             become_own_user();
         }
+        int before = exercise_calls;
         for (int i = 0; i < 20; i++) {
             struct aiocb cb = request(ends.writer, &byte, 1, 0);
             if (i % 2)
@@ -319,6 +320,7 @@ CASE(44, setuid_after_use_changes_who_writes, GLIBC_OK | NEEDS_ROOT, 30)
             CHECK(who.uid == getuid() && who.gid == getgid() && who.pid == getpid(),
                   "step %d: sent by uid %d gid %d pid %d", step, (int)who.uid, (int)who.gid, (int)who.pid);
         }
+        WAIT_FOR(exercise_calls == before + 10);
     }
     write_all(kit.pipe.writer, "w", 1);
     CHECK_DONE(&waits, 1);

@@ -333,8 +333,10 @@ CASE(10, a_send_timeout_and_a_slow_reader, GLIBC_OK, 20)
         CHECK_EQ(wait_done(&cb), 0);
         ssize_t put = aio_return(&cb);
         CHECK(put > 0 && put < MUCH, "%zd", put);
-        CHECK_EQ(aio_write(&cb), 0); /* not one byte more finds room */
-        CHECK_ENDS(&cb, EAGAIN);
+        if (steady) { /* it ended after the last sip: not one byte more finds room */
+            CHECK_EQ(aio_write(&cb), 0);
+            CHECK_ENDS(&cb, EAGAIN);
+        }
         close(pair.ends[0]);
         close(pair.ends[1]);
     }
