@@ -94,6 +94,11 @@ impl Engine {
             }
         });
         self.accepting = false;
+        // A close carries out what came before it; so it waits until all that
+        // came is in its place, above all a sync, for the error of a write.
+        // (What came after the message is of threads that did not wait for
+        // the close: it may go with what came before.)
+        self.see_to_closes(runtime);
         true
     }
 
@@ -104,7 +109,7 @@ impl Engine {
                 self.batch.flush(runtime);
                 message.reply(verdict as u32);
             }
-            Question::Close { first, last } => self.close(runtime, first, last, message),
+            Question::Close { .. } => self.closes.push_back(message),
             Question::Notify { event } => {
                 // SAFETY: the asking thread keeps its sigevent until the reply.
                 if let Ok(Some(notice)) = unsafe { Notice::read(event, Origin::List) } {

@@ -12,7 +12,7 @@ use std::ffi::c_int;
 
 use super::{Engine, NO_PIN, Place};
 use crate::descriptor::Class;
-use crate::message::Message;
+use crate::message::{Message, Question};
 use crate::own_descriptors;
 use crate::process::Runtime;
 use crate::scheduler::{Direction, Handle, Operation, State};
@@ -31,7 +31,22 @@ pub struct Closing {
 }
 
 impl Engine {
-    pub(super) fn close(
+    /// Sees to the closes that were asked for. (One at a time: what is done
+    /// for it may take over more of them.)
+    pub(super) fn see_to_closes(&mut self, runtime: &'static Runtime) {
+        if self.closing {
+            return;
+        }
+        self.closing = true;
+        while let Some(message) = self.closes.pop_front() {
+            if let Question::Close { first, last } = message.question {
+                self.close(runtime, first, last, message);
+            }
+        }
+        self.closing = false;
+    }
+
+    fn close(
         &mut self,
         runtime: &'static Runtime,
         first: c_int,

@@ -29,7 +29,7 @@ mod socket;
 mod start;
 mod streams;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::c_int;
 
 use crate::abi::Aiocb;
@@ -37,6 +37,7 @@ use crate::completion::Batch;
 use crate::descriptor::Class;
 use crate::lanes::ring::Ring;
 use crate::lanes::workers::{Done, End, Job};
+use crate::message::Message;
 use crate::process::Runtime;
 use crate::request::Outcome;
 use crate::scheduler::{Handle, Order, Scheduler};
@@ -128,6 +129,10 @@ pub struct Engine {
     /// Watches that end by themselves, by time.
     deadlines: BTreeSet<(u64, u32)>,
     pins: Slab<Pin>,
+    /// Descriptors about to be closed, in the order of their messages.
+    closes: VecDeque<&'static Message>,
+    /// One of them is being looked at.
+    closing: bool,
     closings: Vec<Closing>,
     done: Vec<Done>,
     /// Requests taken over in this turn.
@@ -163,6 +168,8 @@ impl Engine {
             parked: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             pins: Slab::new(),
+            closes: VecDeque::new(),
+            closing: false,
             closings: Vec::new(),
             done: Vec::new(),
             taken: 0,
