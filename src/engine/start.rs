@@ -264,10 +264,12 @@ impl Engine {
             } else {
                 limit = shorter(limit, runtime.idle() - rested);
             }
-        } else if let Some(time) = self.look_at() {
+        }
+        if let Some(time) = self.look_at() {
             let soon = Duration::from_nanos(time.saturating_sub(sys::now_ns()));
             limit = shorter(limit, soon);
-        } else if stuck {
+        }
+        if stuck {
             limit = shorter(limit, STUCK);
         } else if self.pooled > 0 {
             limit = shorter(limit, runtime.idle());
