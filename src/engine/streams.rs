@@ -103,9 +103,10 @@ impl Engine {
         if !past.last
             && let Some(told) = self.below_mark(handle, past.ready)
         {
-            if told == Told::Never {
-                past.looks = past.looks.saturating_add(1);
-            }
+            past.looks = match told {
+                Told::Never => past.looks.saturating_add(1),
+                Told::ByPoll => 0,
+            };
             return self.park(runtime, handle, kind, past);
         }
         for _ in 0..ROUNDS {
@@ -220,16 +221,14 @@ impl Engine {
         for time in watch.times() {
             self.deadlines.insert((time, number));
         }
-        let paused = watch.resume.is_some();
         self.watches.insert(number, watch);
-        if !paused {
-            self.arm(runtime, number);
-        }
+        self.arm(runtime, number);
     }
 
-    /// Asks ring or poller to tell when the watched stream is ready.
-    pub(super) fn arm(&mut self, runtime: &'static Runtime, number: u32) {
-        let Some(watch) = self.watches.get(&number) else {
+    /// Asks ring or poller to tell when the watched stream is ready; not of
+    /// one that is left alone for a while.
+    fn arm(&mut self, runtime: &'static Runtime, number: u32) {
+        let Some(watch) = self.watches.get(&number).filter(|w| w.resume.is_none()) else {
             return;
         };
         match self.ring.as_mut() {
