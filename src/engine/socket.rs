@@ -39,6 +39,13 @@ pub fn is_unix_stream(fildes: c_int) -> bool {
     domain == Some(libc::AF_UNIX) && kind == Some(libc::SOCK_STREAM)
 }
 
+/// Is it a socket of TCP?
+pub fn is_tcp(fildes: c_int) -> bool {
+    // SAFETY: an integer.
+    let protocol = unsafe { socket_option::<c_int>(fildes, libc::SO_PROTOCOL) };
+    protocol == Some(libc::IPPROTO_TCP)
+}
+
 /// None: not a socket (ENOTSOCK).
 ///
 /// # Safety

@@ -17,7 +17,8 @@ use crate::scheduler::Handle;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Told {
     ByPoll,
-    /// Poll does not know the mark: AF_UNIX.
+    /// Poll does not know the mark (AF_UNIX), or knows no other (TCP, of a
+    /// read that is shorter than it).
     Never,
 }
 
@@ -46,12 +47,12 @@ impl Engine {
     }
 }
 
-/// Has it something, but less than a read of `wanted` bytes waits for, though
-/// poll calls it ready?
+/// Has it less than a read of `wanted` bytes waits for, and poll cannot tell?
+/// (It can while there is nothing in one of AF_UNIX.)
 fn lacks(fildes: c_int, mark: usize, wanted: usize) -> bool {
-    if !socket::is_unix_stream(fildes) {
-        return false;
+    if socket::is_unix_stream(fildes) {
+        let there = terminal::there(fildes);
+        return there > 0 && there < mark.min(wanted).min(LARGEST);
     }
-    let there = terminal::there(fildes);
-    there > 0 && there < mark.min(wanted).min(LARGEST)
+    mark > wanted && socket::is_tcp(fildes) && terminal::there(fildes) < wanted
 }
