@@ -153,6 +153,15 @@ impl Crew {
     }
 }
 
+/// How a thread of the crew ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// After a callback that left something to destroy.
+    WithData,
+    /// No code of the program is meant to run in it any more.
+    AtRest,
+}
+
 impl Notifier {
     /// Makes the first thread of the crew; what `Muster::secure` began.
     pub(super) fn secure_slowly(&'static self) -> bool {
@@ -221,16 +230,20 @@ impl Notifier {
         state.crew.watch_at = Some(now + pause);
     }
 
-    /// The next callback for a thread of the crew; None: it shall end.
+    /// The next callback for a thread of the crew, or how it shall end.
     ///
     /// A thread that has nothing to do is given its name again; one that a
     /// callback has moved to other processors, or given another priority,
     /// ends then, if it is not needed. (To set it back could undo what
-    /// somebody did to all threads, and is not always allowed.) Between two
-    /// callbacks in a row the questions would cost a third of the rate.
-    fn next_callback(&'static self, first: bool, began: &Settings) -> Option<Notice> {
+    /// somebody did to all threads, and is not always allowed.) So does one
+    /// in which a callback left thread-specific data: what destroys that is
+    /// the program's, as is the thread while it has just run a callback, not
+    /// when it has rested. Between two callbacks in a row the questions would
+    /// cost a third of the rate.
+    fn next_callback(&'static self, first: bool, began: &Settings) -> Result<Notice, End> {
         let mut asked = first;
         let mut changed = false;
+        let mut end = End::AtRest;
         let mut now = sys::now_ns();
         let idle = self.idle_ns();
         let leave_at = now.saturating_add(idle);
@@ -247,10 +260,10 @@ impl Notifier {
                 state.crew.pace.restart();
                 self.see_to_the_rest(state, now);
                 self.muster.release();
-                return Some(notice);
+                return Ok(notice);
             }
             if (changed || now >= leave_at) && self.muster.leave() {
-                return None;
+                return Err(end);
             }
             state.crew.idle += 1;
             let sampled = self.muster.bell.sample();
@@ -259,8 +272,13 @@ impl Notifier {
                 // Counted as idle meanwhile: who posts rings.
                 thread::show_as(threads::CALL);
                 changed = began.have_changed();
+                if threads::keeps_data() {
+                    changed = true;
+                    end = End::WithData;
+                }
             }
             if asked || !changed {
+                end = End::AtRest;
                 let rest = if now < leave_at { leave_at - now } else { idle };
                 self.muster.sleep(sampled, Duration::from_nanos(rest));
                 now = sys::now_ns();
@@ -325,7 +343,11 @@ extern "C" fn crew_main(notifier: *mut c_void) -> *mut c_void {
     let notifier: &'static Notifier = unsafe { &*notifier.cast::<Notifier>() };
     threads::at_thread_exit(crew_exit, notifier.address());
     let mut first = true;
-    while let Some(notice) = notifier.next_callback(first, &began) {
+    let end = loop {
+        let notice = match notifier.next_callback(first, &began) {
+            Ok(notice) => notice,
+            Err(end) => break end,
+        };
         first = false;
         IN_CALLBACK.set(true);
         // SAFETY: the program gave this function for this value.
@@ -333,12 +355,13 @@ extern "C" fn crew_main(notifier: *mut c_void) -> *mut c_void {
         if notifier.is_foreign() {
             // The callback forked and this is the child: its one thread
             // ends here, as it would in glibc.
-            threads::leave();
-            return std::ptr::null_mut();
+            break End::WithData;
         }
         IN_CALLBACK.set(false);
+    };
+    if end == End::WithData {
+        threads::leave();
     }
-    threads::leave_at_rest();
     std::ptr::null_mut()
 }
 

@@ -39,26 +39,18 @@ pub(super) fn block_signals() -> SignalMask {
     sys::set_signal_mask(SignalMask::THREADS)
 }
 
-/// Before a thread ends that has just run a callback and waits for no other:
-/// the destructors of the program's thread-specific data then run as in a
-/// thread of its own.
+/// Before a thread ends that has just run a callback: the destructors of the
+/// program's thread-specific data then run as in a thread of its own. (Never
+/// of one that has rested: it would take a signal of the program's, which
+/// knows of no thread any more.)
 pub(super) fn leave() {
     sys::set_signal_mask(SignalMask::NONE);
 }
 
-/// `leave`, of a thread that ends at rest. If callbacks left nothing in it,
-/// no code of the program will run in it, and it must not take a signal.
-/// (What C++ has for each thread cannot be asked for: its destructors, run
-/// then, find every signal blocked.)
-pub(super) fn leave_at_rest() {
-    if keeps_data() {
-        leave();
-    }
-}
-
 /// Whether the end of the calling thread will destroy thread-specific data.
-/// Nobody tells which keys there are; so each that there can be is asked.
-fn keeps_data() -> bool {
+/// Nobody tells which keys there are; so each that there can be is asked, in
+/// about two microseconds. (What C++ has for each thread cannot be asked for.)
+pub(super) fn keeps_data() -> bool {
     // SAFETY: of a number that is no key the C library says NULL.
     (0..KEYS_MAX).any(|key| unsafe { !libc::pthread_getspecific(key).is_null() })
 }
