@@ -169,7 +169,12 @@ impl Engine {
         if request.class != Class::Pipe || request.pin != NO_PIN {
             return false;
         }
+        // As the original, which the program may close: it may be the only
+        // reader of what it writes, or the writer that keeps its read waiting.
+        // SAFETY: F_GETFL takes no argument.
+        let flags = unsafe { libc::fcntl(request.fildes, libc::F_GETFL) };
         let way = match self.scheduler.operation(handle) {
+            _ if flags & libc::O_ACCMODE == libc::O_RDWR => libc::O_RDWR,
             Operation::Stream(Direction::Read) => libc::O_RDONLY,
             _ => libc::O_WRONLY,
         };
