@@ -8,15 +8,16 @@
 //! may refuse it, and then a worker tries. A worker that has begun with the
 //! number is waited for.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
-use super::{Engine, NO_PIN, Place};
+use super::{Engine, NO_PIN, Place, socket};
 use crate::descriptor::Class;
 use crate::message::{Message, Question};
 use crate::own_descriptors;
 use crate::process::Runtime;
 use crate::scheduler::{Direction, Handle, Operation, State};
 use crate::stats::Lane;
+use crate::thread::{self, Stack};
 
 /// A duplicate that keeps an open file reachable.
 pub struct Pin {
@@ -28,6 +29,13 @@ pub struct Pin {
 pub struct Closing {
     message: &'static Message,
     jobs: Vec<Handle>,
+}
+
+/// The main function of a thread that closes a pin.
+extern "C" fn close_slowly(fildes: *mut c_void) -> *mut c_void {
+    thread::begin_as(c"aio-shim-close");
+    own_descriptors::release(fildes.addr() as c_int);
+    std::ptr::null_mut()
 }
 
 impl Engine {
@@ -196,7 +204,12 @@ impl Engine {
             pin.users == 0
         });
         if unused && let Some(pin) = self.pins.remove(number) {
-            own_descriptors::release(pin.fildes);
+            let may_wait = socket::lingers(pin.fildes);
+            let argument = std::ptr::without_provenance_mut(pin.fildes as usize);
+            // Nobody else shall wait for it meanwhile.
+            if !may_wait || thread::detached(close_slowly, argument, Stack::Small).is_err() {
+                own_descriptors::release(pin.fildes);
+            }
         }
     }
 

@@ -20,6 +20,13 @@ pub fn timeout(fildes: c_int, way: Way) -> Option<u64> {
     (nanoseconds > 0).then_some(nanoseconds)
 }
 
+/// May the close of a socket wait for what it still has to send?
+pub fn lingers(fildes: c_int) -> bool {
+    // SAFETY: two integers.
+    let linger: Option<libc::linger> = unsafe { socket_option(fildes, libc::SO_LINGER) };
+    linger.is_some_and(|linger| linger.l_onoff != 0 && linger.l_linger > 0)
+}
+
 /// How many bytes a socket must have before a read of it returns.
 pub fn mark(fildes: c_int) -> Option<usize> {
     // SAFETY: an integer.
