@@ -143,7 +143,6 @@ impl Engine {
                 Ok(None)
             );
         let fildes = members.fildes;
-        self.highest = self.highest.max(fildes);
         runtime.load.arrive(fildes);
         let nature = self
             .make_room()
@@ -157,6 +156,7 @@ impl Engine {
             nature.and_then(|nature| Ok((operation(progress.kind, &members, &nature)?, nature)));
         match submission {
             Ok((operation, nature)) => {
+                self.highest = self.highest.max(fildes);
                 let handle = self.scheduler.submit(
                     Submission {
                         file: nature.key,

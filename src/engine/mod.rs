@@ -141,7 +141,7 @@ pub struct Engine {
     accepting: bool,
     /// Of lists that are awaited as a whole.
     patience: Patience,
-    /// The largest descriptor number seen.
+    /// The largest descriptor number of a request that was taken over.
     highest: c_int,
 }
 
