@@ -275,11 +275,12 @@ impl Engine {
             limit = shorter(limit, runtime.idle());
         }
         // Who waits for a worker's end: what the scheduler holds back, what
-        // found no room, lists, closes.
+        // found no room, lists, files that the program has closed, closes.
         runtime.pool.engine_wants(
             self.pooled > 0
                 && (self.scheduler.len() > self.pooled
                     || !self.groups.is_empty()
+                    || !self.pins.is_empty()
                     || !self.closings.is_empty()),
         );
         let patience = match limit {
