@@ -33,9 +33,17 @@ pub fn read_ends(fildes: c_int, wanted: usize) -> Ends {
         usize::from(settings.c_cc[libc::VMIN]),
         settings.c_cc[libc::VTIME],
     );
-    if settings.c_lflag & libc::ICANON != 0 || is_master(fildes) {
-        // Poll knows lines; and a pseudoterminal's master side, which answers
-        // with the settings of the other side, is read by the byte.
+    if is_master(fildes) {
+        // A pseudoterminal's master side, which answers with the settings of
+        // the other side, is read by the byte.
+        return Ends::Ready;
+    }
+    if is_in_background(fildes) {
+        // A thread that blocks SIGTTIN gets EIO.
+        return Ends::Soon;
+    }
+    if settings.c_lflag & libc::ICANON != 0 {
+        // Poll knows lines.
         return Ends::Ready;
     }
     if least == 0 {
@@ -60,6 +68,14 @@ pub fn there(fildes: c_int) -> usize {
 /// Only master sides know whether they are in packet mode.
 fn is_master(fildes: c_int) -> bool {
     number(fildes, libc::TIOCGPKT).is_some()
+}
+
+/// Is it the terminal of this process's session, and another group of
+/// processes in its foreground? (Of another session's it is not told.)
+fn is_in_background(fildes: c_int) -> bool {
+    // SAFETY: no preconditions.
+    let own = unsafe { libc::getpgrp() };
+    number(fildes, libc::TIOCGPGRP).is_some_and(|group| group != 0 && group != own)
 }
 
 /// What an ioctl answers that asks for an integer.
