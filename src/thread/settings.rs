@@ -88,9 +88,12 @@ fn set(attributes: &Attributes) -> c_long {
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, attributes, 0) }
 }
 
-/// Gives the calling thread the processors of the main thread, and takes it
-/// out of what a thread for background work is put into: SCHED_IDLE,
+/// Gives the calling thread the processors of the main thread, too, and takes
+/// it out of what a thread for background work is put into: SCHED_IDLE,
 /// SCHED_BATCH, a higher nice value. What the main thread has itself stays.
+///
+/// The processors of its maker it keeps: those of the main thread may be busy
+/// with that thread alone.
 ///
 /// A real-time policy stays: its owner waits for the requests, and among
 /// real-time threads a normal one might never come to serve them.
@@ -103,8 +106,9 @@ pub fn follow_main_thread() {
     if let (Some(own), Some(wanted)) = (affinity(0), affinity(main))
         && own != wanted
     {
+        let all: Affinity = std::array::from_fn(|word| own[word] | wanted[word]);
         // SAFETY: so many bytes of ours.
-        unsafe { libc::sched_setaffinity(0, size_of_val(&wanted), (&raw const wanted).cast()) };
+        unsafe { libc::sched_setaffinity(0, size_of_val(&all), (&raw const all).cast()) };
     }
     let Some(own) = attributes(0) else {
         return;
