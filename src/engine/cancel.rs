@@ -58,10 +58,11 @@ impl Engine {
                 None => AIO_ALLDONE,
             };
         }
-        let handles: Vec<Handle> = self.scheduler.of_descriptor(fildes).collect();
         let mut verdict = AIO_ALLDONE;
-        // Newest first: what is cancelled then never starts in between.
-        for handle in handles.into_iter().rev() {
+        // Newest first: what is cancelled then never starts in between. (But
+        // the next of a stream is tried, and others may end by that.)
+        let mut walk = self.scheduler.walk(fildes);
+        while let Some(handle) = self.scheduler.older(&mut walk) {
             verdict = match (verdict, self.cancel_one(runtime, handle)) {
                 (AIO_NOTCANCELED, _) | (_, AIO_NOTCANCELED) => AIO_NOTCANCELED,
                 (AIO_CANCELED, _) | (_, AIO_CANCELED) => AIO_CANCELED,

@@ -85,12 +85,9 @@ impl Engine {
     }
 
     fn let_go(&mut self, runtime: &'static Runtime, fildes: c_int, jobs: &mut Vec<Handle>) {
-        let handles: Vec<Handle> = self.scheduler.of_descriptor(fildes).collect();
-        if handles.is_empty() {
-            return;
-        }
         let mut pin = None;
-        for handle in handles {
+        let mut walk = self.scheduler.walk(fildes);
+        while let Some(handle) = self.scheduler.older(&mut walk) {
             let request = self.scheduler.payload(handle);
             if request.pin != NO_PIN {
                 // Already has a number of its own.

@@ -157,11 +157,11 @@ impl Groups {
         }
     }
 
-    /// The first request of a number, or `NIL`.
-    pub(super) fn first(&self, descriptor: i32) -> u32 {
+    /// The newest request of a number, or `NIL`.
+    pub(super) fn newest(&self, descriptor: i32) -> u32 {
         self.names
             .get(&descriptor)
-            .map_or(NIL, |&number| self.groups[number].members.head)
+            .map_or(NIL, |&number| self.groups[number].members.tail)
     }
 
     #[inline]

@@ -7,6 +7,18 @@ use super::streams::Lanes;
 use super::table::{Chain, Keeper};
 use super::{Handle, Operation, Scheduler, State, StreamId};
 
+/// A place among the requests of a descriptor number. (A list of them would
+/// need memory, and more of it than may be had.)
+pub struct Walk {
+    descriptor: i32,
+    /// What was given last, with the number of its call: all that is still to
+    /// be given is older.
+    last: (u32, u64),
+    /// The last of those given that was found alive afterwards: what lay
+    /// between the two is gone.
+    left: (u32, u64),
+}
+
 impl<T> Scheduler<T> {
     /// Whether the handle names a live request.
     pub fn live(&self, handle: Handle) -> bool {
@@ -74,17 +86,46 @@ impl<T> Scheduler<T> {
         }
     }
 
+    /// Begins a walk through the live requests of a descriptor number.
+    pub fn walk(&self, descriptor: i32) -> Walk {
+        Walk {
+            descriptor,
+            last: (NIL, self.calls),
+            left: (NIL, self.calls),
+        }
+    }
+
+    /// The next of a walk, newest first. Between two steps anything may be
+    /// submitted, withdrawn or finished: what has ended is passed over, what
+    /// is newer than the walk is left out.
+    pub fn older(&self, walk: &mut Walk) -> Option<Handle> {
+        // (An index may be another's by now, a call's number never is.)
+        let lives = |(index, number)| self.table.get(index).is_some_and(|r| r.number() == number);
+        if lives(walk.last) {
+            walk.left = walk.last;
+        }
+        let mut index = if lives(walk.left) {
+            self.table.previous(walk.left.0, Chain::Descriptor)
+        } else {
+            self.groups.newest(walk.descriptor)
+        };
+        while index != NIL && self.table[index].number() >= walk.last.1 {
+            index = self.table.previous(index, Chain::Descriptor);
+        }
+        if index == NIL {
+            return None;
+        }
+        walk.last = (index, self.table[index].number());
+        Some(Handle(index))
+    }
+
     /// The live requests of a descriptor number, in call order.
-    pub fn of_descriptor(&self, descriptor: i32) -> impl Iterator<Item = Handle> + '_ {
-        let mut next = self.groups.first(descriptor);
-        std::iter::from_fn(move || {
-            let index = next;
-            if index == NIL {
-                return None;
-            }
-            next = self.table.next(index, Chain::Descriptor);
-            Some(Handle(index))
-        })
+    #[cfg(test)]
+    pub fn of_descriptor(&self, descriptor: i32) -> Vec<Handle> {
+        let mut walk = self.walk(descriptor);
+        let mut all: Vec<Handle> = std::iter::from_fn(|| self.older(&mut walk)).collect();
+        all.reverse();
+        all
     }
 
     /// Bytes taken by what grows with reads and writes of few files.

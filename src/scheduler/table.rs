@@ -132,8 +132,8 @@ impl<T> Table<T> {
     }
 
     #[inline]
-    pub(super) fn next(&self, index: u32, chain: Chain) -> u32 {
-        self[index].links[chain as usize].next
+    pub(super) fn previous(&self, index: u32, chain: Chain) -> u32 {
+        self[index].links[chain as usize].previous
     }
 
     pub(super) fn push_back(&mut self, list: &mut List, chain: Chain, index: u32) {

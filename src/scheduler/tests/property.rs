@@ -152,7 +152,7 @@ impl Pair {
             }
         }
         for descriptor in 0..4 {
-            let listed: Vec<Handle> = scheduler.of_descriptor(descriptor).collect();
+            let listed = scheduler.of_descriptor(descriptor);
             assert_eq!(listed, model.of_descriptor(descriptor));
         }
     }
