@@ -123,8 +123,13 @@ impl Engine {
 
     /// Makes sure of the memory that a request needs on its way. Err(EAGAIN):
     /// there is none, and the request is not taken over.
-    fn make_room(&mut self) -> Result<(), c_int> {
-        if memory::has_reserve() && self.scheduler.make_room() {
+    fn make_room(&mut self, opens_list: bool) -> Result<(), c_int> {
+        if memory::has_reserve()
+            && (!opens_list || self.groups.make_room())
+            && self.scheduler.make_room()
+            // Where room was made, that may have been taken from the reserve.
+            && memory::has_reserve()
+        {
             Ok(())
         } else {
             Err(libc::EAGAIN)
@@ -135,7 +140,11 @@ impl Engine {
         // SAFETY: from the intake: in progress, and ours from here on.
         let (progress, members) = unsafe { (request::progress(cb), cb.members()) };
         self.taken += 1;
+        let mut room = self.make_room(progress.place.first);
         let group = self.join_group(cb, progress.place);
+        if Self::is_refused(group) {
+            room = Err(libc::EAGAIN);
+        }
         // SAFETY: as above.
         let awaited = self.is_waited_for(group)
             && matches!(
@@ -144,9 +153,7 @@ impl Engine {
             );
         let fildes = members.fildes;
         runtime.load.arrive(fildes);
-        let nature = self
-            .make_room()
-            .and_then(|()| self.natures.of(runtime, fildes));
+        let nature = room.and_then(|()| self.natures.of(runtime, fildes));
         if progress.file_slot == 0 {
             let file_slot = nature.map_or(0, |nature| nature.file_slot);
             // SAFETY: as above.

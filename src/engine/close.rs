@@ -132,10 +132,12 @@ impl Engine {
         *pin
     }
 
-    /// Makes a pin of a descriptor of ours. None: there are too many.
+    /// Makes a pin of a descriptor of ours. None: there are too many, or there
+    /// is no memory for one.
     fn keep(&mut self, fildes: c_int) -> Option<u32> {
         // Not yet done in a program that found aio_read by dlsym().
         own_descriptors::close_in_children();
+        self.pins.make_room();
         let number = self.pins.insert(Pin { fildes, users: 0 });
         if number >= u32::from(NO_PIN) {
             self.pins.remove(number);

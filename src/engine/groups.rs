@@ -7,6 +7,7 @@
 //! still being taken over, one share more is held, so that elements that end
 //! at once do not close the group early.
 
+use super::slab::LAST_RESORT;
 use super::{Engine, NONE};
 use crate::abi::{Aiocb, ListEvent};
 use crate::notify::{Notice, Origin};
@@ -36,6 +37,9 @@ impl Engine {
         if place.first
             && let Some(end) = end_of(cb)
         {
+            // Without room it is the one list in the place of last resort:
+            // all its elements are refused, so it ends, and gives the place
+            // up, before the next list is looked at.
             self.open_group = Some(self.groups.insert(Group {
                 remaining: 1,
                 failed: false,
@@ -51,6 +55,11 @@ impl Engine {
             }
             None => NONE,
         }
+    }
+
+    /// Is this the group of a list for which there is no memory?
+    pub(super) fn is_refused(group: u32) -> bool {
+        group == LAST_RESORT
     }
 
     /// The last element of the list has been taken over.
