@@ -218,7 +218,10 @@ impl Engine {
         let waits_for_data = self.scheduler.stream_of(handle).is_some();
         match self.scheduler.state(handle) {
             State::Running if !waits_for_data => jobs.push(handle),
-            State::Held | State::Ready if !waits_for_data => jobs.push(handle),
+            // (Any number of them: without memory for that they end here, too.)
+            State::Held | State::Ready if !waits_for_data && jobs.try_reserve(1).is_ok() => {
+                jobs.push(handle);
+            }
             State::Running if self.scheduler.payload(handle).place == Place::Stream => {
                 let request = self.scheduler.payload(handle);
                 let (watch, done) = (request.ticket, request.done);
