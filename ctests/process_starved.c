@@ -29,40 +29,35 @@ CASE(44, many_writes_and_no_thread, GLIBC_OK | NEEDS_ROOT, 60)
             CHECK_DONE(&cb[i], BYTES);
 }
 
-/* Thousands of reads wait on a pipe while memory runs out, and then get their data. */
-static void memory_runs_out(int which, size_t left)
+/* Memory that is there already. */
+static void *present(size_t bytes)
 {
-    enum { COUNT = 60000 };
-    struct aiocb *cb = mmap(NULL, COUNT * sizeof *cb, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    unsigned char *bytes = mmap(NULL, COUNT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    struct ends ends = open_stream(PIPE);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    SETUP(memory != MAP_FAILED);
+    return memory;
+}
+
+/* A read that gets its byte. All that was submitted before it has been taken over then. */
+static void read_one(const struct ends *ends)
+{
+    unsigned char byte;
+    struct aiocb cb = request(ends->reader, &byte, 1, 0);
+    write_all(ends->writer, "x", 1);
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_DONE(&cb, 1);
+}
+
+/* Feeds reads of a byte until each has ended, with its byte or for want of memory; how many of the latter. */
+static int feed_waiting(struct aiocb *cb, int count, const struct ends *ends)
+{
     static char piece[4096];
-    long total, unused, data;
-    SETUP(cb != MAP_FAILED && bytes != MAP_FAILED);
-    struct aiocb first = request(ends.reader, bytes, 1, 0);
-    CHECK_EQ(aio_read(&first), 0);
-    write_all(ends.writer, "x", 1);
-    CHECK_DONE(&first, 1);
-    FILE *file = fopen("/proc/self/statm", "r");
-    SETUP(file && fscanf(file, "%ld %ld %ld %ld %ld %ld", &total, &unused, &unused, &unused, &unused, &data) == 6);
-    fclose(file);
-    set_limit(which, (rlim_t)(which == RLIMIT_DATA ? data : total) * 4096 + left);
-    int taken = 0, served = 0, refused = 0;
-    for (int i = 0; i < COUNT; i++) {
-        cb[i] = request(ends.reader, bytes + i, 1, 0);
-        if (aio_read(&cb[i]) == 0)
-            taken++;
-        else
-            CHECK_EQ(errno, EAGAIN);
-    }
-    /* Feed what waits, as long as there is any; a pipe that nobody reads from is full one day. */
-    int flags = fcntl(ends.writer, F_GETFL);
-    SETUP(fcntl(ends.writer, F_SETFL, flags | O_NONBLOCK) == 0);
+    int served = 0, refused = 0, flags = fcntl(ends->writer, F_GETFL);
+    SETUP(fcntl(ends->writer, F_SETFL, flags | O_NONBLOCK) == 0); /* a pipe that nobody reads from is full one day */
     int64_t until = now_ns() + patience_ns();
-    for (int i = 0; i < COUNT;) {
+    for (int i = 0; i < count;) {
         int error = aio_error(&cb[i]);
         if (error == EINPROGRESS) {
-            SETUP(write(ends.writer, piece, sizeof piece) > 0 || errno == EAGAIN);
+            SETUP(write(ends->writer, piece, sizeof piece) > 0 || errno == EAGAIN);
             CHECK(now_ns() < until, "request %d never ends; %d served, %d refused", i, served, refused);
             sched_yield();
             continue;
@@ -72,7 +67,29 @@ static void memory_runs_out(int which, size_t left)
         refused += error == EAGAIN;
         i++;
     }
-    CHECK_EQ(served + refused, COUNT);
+    CHECK_EQ(served + refused, count);
+    return refused;
+}
+
+/* Thousands of reads wait on a pipe while memory runs out, and then get their data. */
+static void memory_runs_out(int which, size_t left)
+{
+    enum { COUNT = 60000 };
+    struct aiocb *cb = present(COUNT * sizeof *cb);
+    unsigned char *bytes = present(COUNT);
+    struct ends ends = open_stream(PIPE);
+    static char piece[4096];
+    long total, unused, data;
+    read_one(&ends);
+    FILE *file = fopen("/proc/self/statm", "r");
+    SETUP(file && fscanf(file, "%ld %ld %ld %ld %ld %ld", &total, &unused, &unused, &unused, &unused, &data) == 6);
+    fclose(file);
+    set_limit(which, (rlim_t)(which == RLIMIT_DATA ? data : total) * 4096 + left);
+    for (int i = 0; i < COUNT; i++) {
+        cb[i] = request(ends.reader, bytes + i, 1, 0);
+        CHECK(aio_read(&cb[i]) == 0 || errno == EAGAIN, "%s", strerror(errno));
+    }
+    int refused = feed_waiting(cb, COUNT, &ends);
     CHECK(which == RLIMIT_AS || refused > 0, "memory did not run out"); /* a thread's heap has its addresses already */
     set_limit(which, RLIM_INFINITY);
     for (int i = 0; i < 1000; i++) { /* and all is well again */
@@ -87,3 +104,131 @@ CASE(44, no_data_segment_left, GLIBC_RACY | NEEDS_ROOT | NO_VALGRIND, 60) { memo
 CASE(44, little_data_segment_left, GLIBC_RACY | NEEDS_ROOT | NO_VALGRIND, 60) { memory_runs_out(RLIMIT_DATA, 2 << 20); }
 CASE(44, no_address_space_left, GLIBC_RACY | NEEDS_ROOT | NO_VALGRIND, 60) { memory_runs_out(RLIMIT_AS, 0); }
 CASE(44, little_address_space_left, GLIBC_RACY | NEEDS_ROOT | NO_VALGRIND, 60) { memory_runs_out(RLIMIT_AS, 2 << 20); }
+
+/* As many reads as no small list of them has room for, all cancelled at once or closed. */
+static void all_without_memory(bool cancelled)
+{
+    enum { COUNT = 70000 };
+    struct aiocb *cb = present(COUNT * sizeof *cb);
+    unsigned char *bytes = present(COUNT);
+    struct ends ends = open_stream(PIPE), other = open_stream(PIPE), third = open_stream(PIPE);
+    struct aiocb first = request(other.reader, bytes, 1, 0);
+    CHECK_EQ(aio_read(&first), 0);
+    close(other.reader); /* what the library needs for a first close is there */
+    write_all(other.writer, "x", 1);
+    CHECK_DONE(&first, 1);
+    for (int i = 0; i < COUNT; i++) {
+        cb[i] = request(ends.reader, bytes + i, 1, 0);
+        CHECK_EQ(aio_read(&cb[i]), 0);
+    }
+    read_one(&third);
+    set_limit(RLIMIT_DATA, 1 << 20);
+    if (cancelled) {
+        CHECK_EQ(aio_cancel(ends.reader, NULL), AIO_CANCELED);
+        for (int i = 0; i < COUNT; i++)
+            CHECK_ENDS(&cb[i], ECANCELED);
+        return;
+    }
+    CHECK_EQ(close(ends.reader), 0);
+    CHECK_EQ(feed_waiting(cb, COUNT, &ends), 0);
+}
+CASE(44, many_cancelled_without_memory, GLIBC_DEFECT | NO_VALGRIND, 60) { all_without_memory(true); }
+CASE(44, many_closed_without_memory, GLIBC_DEFECT | NO_VALGRIND, 60) { all_without_memory(false); }
+
+/* More lists than there is memory for. Each element has one end and tells of it once, and so does each list. */
+enum { LISTS = 5000, BEFORE = 4000 };
+static _Atomic unsigned char told[2][LISTS];
+static void count_told(int signo, siginfo_t *info, void *context)
+{
+    (void)context;
+    told[signo - SIGRTMIN][info->si_value.sival_int]++;
+}
+CASE(44, many_lists_and_no_memory, GLIBC_RACY | NO_VALGRIND, 60)
+{
+    static unsigned char bytes[LISTS], again[2];
+    struct aiocb *cb = present(LISTS * sizeof *cb), last[2];
+    struct ends ends = open_stream(PIPE), other = open_stream(PIPE);
+    struct sigaction action = {.sa_sigaction = count_told, .sa_flags = SA_SIGINFO | SA_RESTART};
+    SETUP(sigaction(SIGRTMIN, &action, NULL) == 0 && sigaction(SIGRTMIN + 1, &action, NULL) == 0);
+    for (int i = 0; i < LISTS; i++) {
+        if (i == BEFORE) {
+            read_one(&other);
+            set_limit(RLIMIT_DATA, 1 << 20);
+        }
+        struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN, .sigev_value.sival_int = i};
+        struct aiocb *list[] = {&cb[i]};
+        cb[i] = request(ends.reader, bytes + i, 1, 0);
+        cb[i].aio_lio_opcode = LIO_READ;
+        cb[i].aio_sigevent = event;
+        event.sigev_signo++;
+        CHECK_EQ(lio_listio(LIO_NOWAIT, list, 1, &event), 0);
+    }
+    /* One that is waited for. */
+    struct aiocb *list[] = {&last[0], &last[1]};
+    for (int i = 0; i < 2; i++) {
+        last[i] = request(other.reader, again + i, 1, 0);
+        last[i].aio_lio_opcode = LIO_READ;
+    }
+    write_all(other.writer, "xx", 2);
+    int result = lio_listio(LIO_WAIT, list, 2, NULL), failed = 0;
+    for (int i = 0; i < 2; i++) {
+        CHECK(aio_error(&last[i]) == 0 || aio_error(&last[i]) == EAGAIN, "%d", aio_error(&last[i]));
+        failed += aio_error(&last[i]) != 0;
+    }
+    CHECK(failed ? result == -1 && errno == EIO : result == 0, "%d, %d failed", result, failed);
+    int refused = feed_waiting(cb, LISTS, &ends);
+    CHECK(refused > 0 && refused < LISTS - BEFORE + 1, "%d refused", refused);
+    for (int which = 0; which < 2; which++)
+        for (int i = 0; i < LISTS; i++)
+            WAIT_FOR(told[which][i] > 0, "%s %d", which ? "list" : "element", i);
+    sleep_ms(100);
+    for (int which = 0; which < 2; which++)
+        for (int i = 0; i < LISTS; i++)
+            CHECK_EQ(told[which][i], 1);
+}
+
+/* Memory is short for a while, again and again, and each time some of the reads that were accepted stay. In between
+ * there is enough. */
+CASE(44, memory_short_again_and_again, GLIBC_RACY | NO_VALGRIND, 60)
+{
+    enum { COUNT = 20000, ROUNDS = 6, EVERY = 150 };
+    struct aiocb *cb = present(COUNT * sizeof *cb), *stay = present(ROUNDS * COUNT / EVERY * sizeof *stay);
+    unsigned char *bytes = present(COUNT);
+    struct ends silent = open_stream(PIPE), other = open_stream(PIPE);
+    int staying = 0;
+    read_one(&other);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct ends ends = open_stream(PIPE);
+        int count = 0;
+        bool enough = true;
+        set_limit(RLIMIT_DATA, 1 << 20);
+        while (enough && count < COUNT) {
+            if (count % EVERY == 0) {
+                stay[staying] = request(silent.reader, bytes, 1, 0);
+                CHECK(aio_read(&stay[staying++]) == 0 || errno == EAGAIN, "%s", strerror(errno));
+            }
+            cb[count] = request(ends.reader, bytes + count, 1, 0);
+            CHECK(aio_read(&cb[count]) == 0 || errno == EAGAIN, "%s", strerror(errno));
+            if (++count % 64 == 0) { /* the answer comes when all before was looked at */
+                struct aiocb probe = request(silent.reader, bytes, 1, 0);
+                enough = aio_read(&probe) == 0 && aio_cancel(silent.reader, &probe) == AIO_CANCELED;
+                CHECK(wait_done(&probe) == (enough ? ECANCELED : EAGAIN), "%d", aio_error(&probe));
+            }
+        }
+        CHECK(!enough, "memory did not run out");
+        feed_waiting(cb, count, &ends);
+        set_limit(RLIMIT_DATA, RLIM_INFINITY);
+        close(ends.reader);
+        close(ends.writer);
+        for (int i = 0; i < 20; i++)
+            read_one(&other);
+    }
+    /* A child has its parent's memory, but nobody there gives any of it back. */
+    pid_t child = fork();
+    if (child == 0) {
+        other = open_stream(PIPE);
+        read_one(&other);
+        _exit(0);
+    }
+    CHECK_CHILD(child);
+}
