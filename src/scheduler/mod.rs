@@ -21,7 +21,7 @@
 //! | [`extents`], [`tree`] | call order of overlapping ranges of a file |
 //! | [`barrier`] | a sync behind the writes before it |
 //! | [`streams`] | one request at a time |
-//! | [`ready`] | what may start, best first |
+//! | [`ready`], [`heap`] | what may start, best first |
 //! | [`files`] | who shares a file or a descriptor number |
 //! | [`inspect`] | nothing: the questions one may ask |
 //! | [`table`], [`slab`] | the requests and the lists through them |
@@ -36,6 +36,7 @@ mod barrier;
 mod extents;
 mod files;
 mod hash;
+mod heap;
 mod inspect;
 mod ready;
 mod slab;

@@ -9,10 +9,8 @@
 //! sorted at no cost. Only what was held, and is older than a list's last and
 //! younger than its first, goes to a heap.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
-use super::table::{Chain, List, Table};
+use super::heap::Heap;
+use super::table::{Chain, Keeper, List, Table};
 
 /// `aio_reqprio` goes from 0 to 20.
 pub(super) const PRIORITIES: usize = 21;
@@ -21,9 +19,7 @@ pub(super) struct ReadyQueue {
     lists: [List; PRIORITIES],
     /// A bit for each list that is not empty.
     occupied: u32,
-    heap: BinaryHeap<Reverse<(u64, u32)>>,
-    /// Entries of the heap whose request was removed.
-    stale: usize,
+    heap: Heap,
     len: usize,
 }
 
@@ -32,8 +28,7 @@ impl ReadyQueue {
         ReadyQueue {
             lists: [List::EMPTY; PRIORITIES],
             occupied: 0,
-            heap: BinaryHeap::new(),
-            stale: 0,
+            heap: Heap::new(),
             len: 0,
         }
     }
@@ -41,11 +36,6 @@ impl ReadyQueue {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
-    }
-
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
-        self.heap.capacity() * size_of::<(u64, u32)>()
     }
 
     pub(super) fn push<T>(&mut self, table: &mut Table<T>, index: u32) {
@@ -58,7 +48,8 @@ impl ReadyQueue {
         } else if order < table[list.head].order {
             table.push_front(list, Chain::Ready, index);
         } else {
-            self.heap.push(Reverse((order, index)));
+            debug_assert!(table[index].keeper != Keeper::Unmapped);
+            self.heap.push(table, index);
             table[index].in_heap = true;
             return;
         }
@@ -66,16 +57,14 @@ impl ReadyQueue {
     }
 
     pub(super) fn pop<T>(&mut self, table: &mut Table<T>) -> Option<u32> {
-        self.drop_stale(table);
         let priority = self.occupied.trailing_zeros() as usize;
         let listed = (priority < PRIORITIES).then(|| self.lists[priority].head);
         let index = match (listed, self.heap.peek()) {
             (None, None) => return None,
             (Some(head), None) => head,
-            (Some(head), Some(&Reverse((order, _)))) if table[head].order < order => head,
-            (_, Some(&Reverse((_, index)))) => {
-                self.heap.pop();
-                self.shrink();
+            (Some(head), Some(other)) if table[head].order < table[other].order => head,
+            (_, Some(index)) => {
+                self.heap.pop(table);
                 table[index].in_heap = false;
                 self.len -= 1;
                 return Some(index);
@@ -94,13 +83,7 @@ impl ReadyQueue {
             return;
         }
         table[index].in_heap = false;
-        self.stale += 1;
-        if self.stale > 64 && self.stale > self.heap.len() / 2 {
-            // Each entry dropped here was pushed once: amortised constant.
-            self.heap.retain(|&Reverse(entry)| is_current(table, entry));
-            self.stale = 0;
-            self.shrink();
-        }
+        self.heap.remove(table, index);
     }
 
     fn take_from_list<T>(&mut self, table: &mut Table<T>, priority: usize, index: u32) {
@@ -110,32 +93,6 @@ impl ReadyQueue {
             self.occupied &= !(1 << priority);
         }
     }
-
-    fn drop_stale<T>(&mut self, table: &Table<T>) {
-        while self.stale > 0 {
-            match self.heap.peek() {
-                Some(&Reverse(entry)) if !is_current(table, entry) => {
-                    self.heap.pop();
-                    self.stale -= 1;
-                }
-                _ => return,
-            }
-        }
-    }
-
-    fn shrink(&mut self) {
-        if self.heap.capacity() > 1024 && self.heap.len() < self.heap.capacity() / 8 {
-            self.heap.shrink_to(self.heap.len() * 2);
-        }
-    }
-}
-
-/// Whether the request is still in the heap: the slot may be another's by
-/// now, but an order is given only once.
-fn is_current<T>(table: &Table<T>, (order, index): (u64, u32)) -> bool {
-    table
-        .get(index)
-        .is_some_and(|request| request.in_heap && request.order == order)
 }
 
 #[cfg(test)]
@@ -167,7 +124,10 @@ mod tests {
         for &index in &indexes {
             queue.push(&mut table, index);
         }
-        assert!(!queue.heap.is_empty(), "the heap must have been needed");
+        assert!(
+            queue.heap.peek().is_some(),
+            "the heap must have been needed"
+        );
         assert_eq!(queue.len(), 200);
         orders.sort_unstable();
         assert_eq!(drain(&mut queue, &mut table), orders);
@@ -191,10 +151,6 @@ mod tests {
                 table.remove(index);
             }
         }
-        assert!(
-            queue.heap.len() <= 2 * 100 + 64,
-            "stale entries were dropped"
-        );
         // Their slots are taken by others, some of them in the heap again.
         for n in 0..900 {
             let order = order(0, 2000 + n * 611 % 907);
@@ -207,17 +163,5 @@ mod tests {
         assert_eq!(queue.len(), kept.len());
         kept.sort_unstable();
         assert_eq!(drain(&mut queue, &mut table), kept);
-    }
-
-    #[test]
-    fn the_heap_gives_its_memory_back() {
-        let orders: Vec<u64> = (0..50_000).map(|n| order(0, n * 7919 % 65_537)).collect();
-        let (mut table, indexes) = table(&orders);
-        let mut queue = ReadyQueue::new();
-        for &index in &indexes {
-            queue.push(&mut table, index);
-        }
-        drain(&mut queue, &mut table);
-        assert!(queue.heap.capacity() <= 1024);
     }
 }

@@ -16,19 +16,20 @@ const NUMBER_BITS: u32 = 58;
 pub(super) enum Chain {
     /// The requests of one descriptor, in call order.
     Descriptor,
-    /// What may start, of one priority.
+    /// What may start, of one priority; with the next one, in the heap.
     Ready,
     /// Unmapped reads of one file, or all that watch the same request: a
-    /// request that watches is mapped, so it needs one of the two at a time.
+    /// request that watches is mapped, so it needs one of the two at a time,
+    /// and none in the heap: there is only what was held, and watches nothing.
     Peer,
 }
 
 const CHAINS: usize = 3;
 
 #[derive(Clone, Copy)]
-struct Links {
-    previous: u32,
-    next: u32,
+pub(super) struct Links {
+    pub(super) previous: u32,
+    pub(super) next: u32,
 }
 
 /// The two ends of a list.
@@ -127,7 +128,7 @@ pub(super) type Table<T> = Slab<Request<T>, 256>;
 
 impl<T> Table<T> {
     #[inline]
-    fn links(&mut self, index: u32, chain: Chain) -> &mut Links {
+    pub(super) fn links(&mut self, index: u32, chain: Chain) -> &mut Links {
         &mut self[index].links[chain as usize]
     }
 
