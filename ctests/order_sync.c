@@ -54,3 +54,45 @@ static void writes_that_fail_at_once(enum place place, int flags)
 CASE(17, sync_behind_a_cached_write_that_fails, GLIBC_DEFECT, 30) { writes_that_fail_at_once(ON_DISK, 0); }
 CASE(17, sync_behind_a_direct_write_that_fails, GLIBC_DEFECT, 30) { writes_that_fail_at_once(DIRECT, 0); }
 CASE(17, sync_behind_a_synchronous_write_that_fails, GLIBC_DEFECT, 30) { writes_that_fail_at_once(ON_DISK, O_DSYNC); }
+
+/* The same while another thread closes descriptors of other files, each with a request outstanding at that moment. */
+static void *close_other_descriptors(void *argument)
+{
+    struct ends *ends = argument;
+    while (!over) {
+        char byte;
+        int fd = dup(ends->reader);
+        SETUP(fd >= 0);
+        struct aiocb cb = request(fd, &byte, 1, 0);
+        CHECK_EQ(aio_read(&cb), 0);
+        CHECK_EQ(close(fd), 0);
+        write_all(ends->writer, "x", 1);
+        CHECK_DONE(&cb, 1);
+    }
+    return NULL;
+}
+CASE(17, sync_behind_a_failing_write_while_others_close, GLIBC_DEFECT, 30)
+{
+    enum { MOST = 20000 };
+    int fd = temp_file(ON_DISK, BLOCK, 1, 0), caught = 0;
+    struct ends ends = open_stream(PIPE);
+    unsigned char data[16] = {0};
+    int64_t until = now_ns() + 2000000000;
+    SETUP(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    set_limit(RLIMIT_FSIZE, LIMIT);
+    pthread_t closes = start_thread(close_other_descriptors, &ends);
+    for (int i = 0; i < MOST && (now_ns() < until || caught < 10); i++) {
+        struct aiocb bad = request(fd, data, sizeof data, LIMIT), sync = request(fd, NULL, 0, 0);
+        CHECK_EQ(aio_write(&bad), 0);
+        for (volatile int wait = 0; wait < i % 64 * 20; wait++) { } /* the close falls before, between or behind them */
+        CHECK_EQ(aio_fsync(O_SYNC, &sync), 0);
+        bool was_in_progress = aio_error(&bad) == EINPROGRESS;
+        int told = wait_done(&sync);
+        CHECK(told == EFBIG || (told == 0 && !was_in_progress), "round %d: the sync says %d", i, told);
+        CHECK_ENDS(&bad, EFBIG);
+        caught += was_in_progress;
+    }
+    over = true;
+    join_thread(closes);
+    CHECK(caught > 0, "no write was still in progress behind its aio_fsync");
+}
