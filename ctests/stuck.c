@@ -97,6 +97,25 @@ CASE(4, any_number_of_stuck_requests_leaves_the_rest_alone, GLIBC_DEFECT | NEEDS
     }
 }
 
+/* More threads are made for a job although something else waits, with a time limit that is far away. */
+CASE(4, stuck_requests_beside_a_socket_with_a_time_limit, GLIBC_OK | NEEDS_ROOT, 30)
+{
+    struct gate *gate = gate_start();
+    struct ends ends = open_stream(UNIX_SOCKET);
+    struct timeval limit = {60, 0};
+    unsigned char byte;
+    struct aiocb waits = request(ends.reader, &byte, 1, 0);
+    SETUP(setsockopt(ends.reader, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+    get_stuck(gate, 8, 7); /* as many as a pool has at first */
+    CHECK_EQ(aio_read(&waits), 0);
+    sleep_ms(100);
+    large_write_is_served();
+    CHECK_EQ(aio_error(&waits), EINPROGRESS);
+    get_free();
+    feed(ends.writer, 1, 0, 1);
+    CHECK_DONE(&waits, 1);
+}
+
 /* The pool is as small as it can be: requests that wait for it are cancelled, the others served. */
 static void with_a_pool_of(const char *threads)
 {
