@@ -130,3 +130,22 @@ CASE(9, a_terminal_that_loses_its_master, GLIBC_OK, 20)
         close(ends.reader);
     }
 }
+
+/* While it waits its descriptor is closed: it ends as if nothing had happened, and nobody goes on looking for it. */
+CASE(42, a_terminal_read_of_less_than_vmin_is_closed, GLIBC_RACY, 30)
+{
+    struct ends ends = raw_terminal(5, 0);
+    char text[8] = "";
+    int kept = dup(ends.reader);
+    SETUP(kept >= 0);
+    struct aiocb cb = request(ends.reader, text, 3, 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    sleep_ms(100);
+    CHECK_EQ(close(ends.reader), 0);
+    sleep_ms(100);
+    CHECK_EQ(aio_error(&cb), EINPROGRESS);
+    SETUP(write(ends.writer, "abc", 3) == 3);
+    CHECK_DONE(&cb, 3);
+    CHECK(memcmp(text, "abc", 3) == 0, "%.3s", text);
+    WAIT_FOR(library_threads() == 0, "%d threads stay", library_threads());
+}
