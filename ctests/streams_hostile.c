@@ -1,4 +1,4 @@
-// What poll(2) and a try say differently: streams that seem ready and are not, sockets that are shut, empty datagrams, marks.
+// What poll(2) and a try say differently: streams that seem ready and are not, sockets that are shut, empty datagrams.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include "kinds.h"
 #include <linux/filter.h>
@@ -106,7 +106,7 @@ CASE(9, a_time_limit_beside_a_blocked_write, GLIBC_OK | ALONE, 20)
     }
 }
 
-/* ---- the end, the mark, nothing at all -------------------------------------------------------------------------- */
+/* ---- the end, nothing at all ------------------------------------------------------------------------------------ */
 
 /* shutdown(SHUT_RD) ends what waits, also on a datagram socket, of which a nonblocking read says EAGAIN for ever. */
 CASE(9, shutdown_ends_a_waiting_read, GLIBC_OK, 20)
@@ -190,104 +190,6 @@ CASE(7, an_empty_transfer_is_one, GLIBC_OK, 20)
         CHECK_EQ(wait_done(&cb), error);
         CHECK_EQ(aio_return(&cb), plain);
     }
-}
-
-/* SO_RCVLOWAT: a read of a TCP socket waits for so many bytes, if it asks for so many, or for the end. */
-CASE(9, a_read_waits_for_the_low_water_mark, GLIBC_OK, 20)
-{
-    struct pair pair = tcp_pair();
-    static char out[300], in[300];
-    int mark = 100;
-    struct aiocb cb = request(pair.ends[0], in, 200, 0), less = request(pair.ends[0], in + 200, 5, 0);
-    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof mark) == 0);
-    pattern_fill(out, 300, 0, 4);
-    SETUP(write(pair.ends[1], out, 10) == 10);
-    for (int there = 0; there != 10; sleep_ms(1))
-        SETUP(ioctl(pair.ends[0], FIONREAD, &there) == 0);
-    CHECK_EQ(aio_read(&cb), 0);
-    sleep_ms(100);
-    CHECK_EQ(aio_error(&cb), EINPROGRESS);
-    SETUP(write(pair.ends[1], out + 10, 100) == 100); /* a hundred more: the kernel has taken the ten out for glibc */
-    CHECK_DONE(&cb, 110);
-    CHECK_EQ(pattern_wrong(in, 110, 0, 4), -1);
-
-    SETUP(write(pair.ends[1], out, 7) == 7); /* enough for a read of five */
-    CHECK_EQ(aio_read(&less), 0);
-    CHECK_DONE(&less, 5);
-
-    struct timeval limit = {0, 100000}; /* a time limit ends with what is there */
-    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
-    CHECK_EQ(aio_read(&cb), 0);
-    CHECK_DONE(&cb, 2);
-    CHECK_EQ(aio_read(&cb), 0);
-    CHECK_ENDS(&cb, EAGAIN);
-    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0, 0}, sizeof limit) == 0);
-
-    SETUP(write(pair.ends[1], out, 3) == 3); /* a nonblocking read takes what there is */
-    set_nonblocking(pair.ends[0], true);
-    for (int there = 0; there != 3; sleep_ms(1))
-        SETUP(ioctl(pair.ends[0], FIONREAD, &there) == 0);
-    CHECK_EQ(aio_read(&cb), 0);
-    CHECK_DONE(&cb, 3);
-    set_nonblocking(pair.ends[0], false);
-
-    CHECK_EQ(aio_read(&cb), 0); /* and so does one at the end */
-    SETUP(write(pair.ends[1], out, 20) == 20);
-    sleep_ms(50);
-    CHECK_EQ(aio_error(&cb), EINPROGRESS);
-    SETUP(shutdown(pair.ends[1], SHUT_WR) == 0);
-    CHECK_DONE(&cb, 20);
-    CHECK_EQ(aio_read(&cb), 0);
-    CHECK_DONE(&cb, 0);
-}
-
-/* The same of a socket whose poll(2) does not know the mark. */
-CASE(9, a_read_waits_for_the_mark_of_a_unix_socket, GLIBC_OK, 20)
-{
-    struct pair pair = make_pair(UNIX_STREAM);
-    static char out[300], in[300];
-    int mark = 100;
-    struct aiocb cb = request(pair.ends[0], in, 200, 0), less = request(pair.ends[0], in + 200, 5, 0);
-    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof mark) == 0);
-    pattern_fill(out, 300, 0, 4);
-    for (int there = 0; there < 2; there++) { /* the first bytes come before the read, or after it */
-        if (there)
-            CHECK_EQ(aio_read(&cb), 0);
-        SETUP(write(pair.ends[1], out, 10) == 10);
-        if (!there)
-            CHECK_EQ(aio_read(&cb), 0);
-        sleep_ms(100);
-        CHECK_EQ(aio_error(&cb), EINPROGRESS);
-        SETUP(write(pair.ends[1], out + 10, 100) == 100);
-        CHECK_DONE(&cb, 110);
-        CHECK_EQ(pattern_wrong(in, 110, 0, 4), -1);
-    }
-    CHECK_EQ(aio_read(&less), 0); /* five are enough for a read of five, and fewer are not */
-    SETUP(write(pair.ends[1], out, 4) == 4);
-    sleep_ms(100);
-    CHECK_EQ(aio_error(&less), EINPROGRESS);
-    SETUP(write(pair.ends[1], out + 4, 1) == 1);
-    CHECK_DONE(&less, 5);
-    if (!on_glibc()) { /* there it runs */
-        CHECK_EQ(aio_read(&less), 0);
-        SETUP(write(pair.ends[1], out, 4) == 4);
-        sleep_ms(100);
-        CHECK_EQ(aio_cancel(pair.ends[0], &less), AIO_CANCELED);
-        CHECK_ENDS(&less, ECANCELED);
-        SETUP(read(pair.ends[0], in, 4) == 4);
-    }
-    struct timeval limit = {0, 100000}; /* a time limit, or the end, takes what is there */
-    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
-    SETUP(write(pair.ends[1], out, 2) == 2);
-    CHECK_EQ(aio_read(&cb), 0);
-    CHECK_DONE(&cb, 2);
-    SETUP(setsockopt(pair.ends[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0, 0}, sizeof limit) == 0);
-    CHECK_EQ(aio_read(&cb), 0);
-    SETUP(write(pair.ends[1], out, 20) == 20);
-    sleep_ms(50);
-    CHECK_EQ(aio_error(&cb), EINPROGRESS);
-    SETUP(shutdown(pair.ends[1], SHUT_WR) == 0);
-    CHECK_DONE(&cb, 20);
 }
 
 /* SO_SNDTIMEO ends a write that gets nowhere, with what went out; not one that goes on slowly: a few of the blocks that lie
