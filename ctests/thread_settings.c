@@ -180,3 +180,68 @@ CASE(38, destructors_after_a_callback_with_attributes, GLIBC_OK, 20)
     pthread_attr_setstacksize(&attributes, 1 << 18);
     data_is_destroyed(0, &attributes);
 }
+
+/* Long after a callback that left data there its thread is gone, or rests and takes no signal of the program's, not even
+ * when it ends. */
+static atomic_int taken_by;
+static void note_taker(int signo, siginfo_t *info, void *context)
+{
+    (void)signo, (void)info, (void)context;
+    taken_by = thread_id();
+}
+/* Every other thread of the process sleeps and has the signal blocked. */
+static bool others_rest(int signo)
+{
+    bool rest = true;
+    DIR *directory = opendir("/proc/self/task");
+    SETUP(directory != NULL);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        char path[300], line[200], state = 0;
+        unsigned long long blocked = 0;
+        if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid())
+            continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", entry->d_name);
+        FILE *status = fopen(path, "re");
+        while (status && fgets(line, sizeof line, status)) {
+            sscanf(line, "State: %c", &state);
+            sscanf(line, "SigBlk: %llx", &blocked);
+        }
+        if (status)
+            fclose(status);
+        rest &= state == 0 || (state == 'S' && (blocked >> (signo - 1) & 1));
+    }
+    closedir(directory);
+    return rest;
+}
+static atomic_int left;
+static void leave_data(union sigval value)
+{
+    (void)value;
+    pthread_setspecific(own_data, &own_data);
+    left++;
+}
+static void signal_after_data(void (*destructor)(void *))
+{
+    unsigned char byte;
+    siginfo_t info;
+    sigset_t pending;
+    int fd = temp_file(ON_DISK, 1, 1, 0);
+    SETUP(pthread_key_create(&own_data, destructor) == 0);
+    block_signal(SIGUSR1);
+    on_signal(SIGUSR1, note_taker, 0);
+    struct aiocb cb = request(fd, &byte, 1, 0);
+    notify_by_thread(&cb, leave_data, NULL);
+    CHECK_EQ(aio_read(&cb), 0);
+    WAIT_FOR(left == 1);
+    for (int quiet = 0; quiet < 20; sleep_ms(5)) /* one that is just about to end may sleep for a moment, too */
+        quiet = others_rest(SIGUSR1) ? quiet + 1 : 0;
+    SETUP(kill(getpid(), SIGUSR1) == 0);
+    sleep_ms(100);
+    WAIT_FOR(on_glibc() || library_threads() == 0);
+    CHECK(taken_by == 0, "taken by thread %d", taken_by);
+    SETUP(sigpending(&pending) == 0);
+    CHECK(sigismember(&pending, SIGUSR1) == 1, "it is not pending any more");
+    CHECK_EQ(take_signal(SIGUSR1, &info), SIGUSR1);
+}
+CASE(45, a_signal_after_a_callback_that_left_data, GLIBC_OK, 30) { signal_after_data(NULL); }
+CASE(45, a_signal_after_a_callback_that_left_data_to_destroy, GLIBC_OK, 30) { signal_after_data(destroy); }
