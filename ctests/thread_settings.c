@@ -124,6 +124,47 @@ CASE(44, a_process_that_is_idle_stays_so, GLIBC_OK, 20)
     take_after_main((struct wish){.policy = SCHED_IDLE, .nice = 7});
 }
 
+/* With the main thread on a processor that it may keep busy, they may run where the requests are made, too; glibc's run there
+ * alone. */
+static cpu_set_t wanted;
+static void look_for_wanted(int tid, const char *name)
+{
+    cpu_set_t own;
+    if (sched_getaffinity(tid, sizeof own, &own) == 0)
+        CHECK(CPU_EQUAL(&own, &wanted), "%s may run on %d processors", name, CPU_COUNT(&own));
+}
+static void *make_there(void *cpu)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(*(int *)cpu, &one);
+    SETUP(sched_setaffinity(0, sizeof one, &one) == 0);
+    make_requests();
+    return NULL;
+}
+CASE(44, threads_run_where_their_maker_does_too, GLIBC_OK, 20)
+{
+    cpu_set_t mains, others;
+    SETUP(sched_getaffinity(0, sizeof others, &others) == 0);
+    if (CPU_COUNT(&others) < 2)
+        SKIP("one processor");
+    int first = first_processor(&others);
+    CPU_CLR(first, &others);
+    int second = first_processor(&others);
+    CPU_ZERO(&mains);
+    CPU_SET(first, &mains);
+    SETUP(sched_setaffinity(0, sizeof mains, &mains) == 0);
+    file = temp_file(ON_DISK, 16, 1, 0);
+    big = pages(BIG);
+    SETUP(pipe(ends) == 0);
+    join_thread(start_thread(make_there, &second));
+    CPU_SET(second, &wanted);
+    if (!on_glibc())
+        CPU_SET(first, &wanted);
+    CHECK(each_thread(look_for_wanted) > 0);
+    finish();
+}
+
 static void look_for_real_time(int tid, const char *name)
 {
     int policy = sched_getscheduler(tid);
