@@ -1,4 +1,4 @@
-// Reads of terminals in raw mode: what VMIN and VTIME make of them, and the end of the master.
+// Reads of terminals: what VMIN and VTIME make of them in raw mode, the end of the master, and who is in the background.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include "hostile.h"
 #include <sys/ioctl.h>
@@ -149,3 +149,45 @@ CASE(42, a_terminal_read_of_less_than_vmin_is_closed, GLIBC_RACY, 30)
     CHECK(memcmp(text, "abc", 3) == 0, "%.3s", text);
     WAIT_FOR(library_threads() == 0, "%d threads stay", library_threads());
 }
+
+/* Who is not in the foreground of its terminal gets EIO at once, as a thread that blocks SIGTTIN does; who is waits. */
+static void end_with_parent(pid_t parent)
+{
+    SETUP(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+    if (getppid() != parent)
+        _exit(99);
+}
+static void read_in_background(bool lines)
+{
+    struct ends ends = raw_terminal(1, 0);
+    struct termios settings;
+    pid_t parent = getpid(), leader = fork();
+    if (leader == 0) {
+        char text[8] = "";
+        struct aiocb cb = request(ends.reader, text, sizeof text, 0);
+        end_with_parent(parent);
+        SETUP(setsid() > 0 && ioctl(ends.reader, TIOCSCTTY, 0) == 0 && tcgetattr(ends.reader, &settings) == 0);
+        if (lines)
+            settings.c_lflag |= ICANON;
+        SETUP(tcsetattr(ends.reader, TCSANOW, &settings) == 0);
+        pid_t child = fork();
+        if (child == 0) {
+            end_with_parent(getsid(0));
+            SETUP(setpgid(0, 0) == 0);
+            CHECK_EQ(aio_read(&cb), 0);
+            CHECK_ENDS(&cb, EIO);
+            _exit(0);
+        }
+        CHECK_CHILD(child);
+        CHECK_EQ(aio_read(&cb), 0);
+        sleep_ms(50);
+        CHECK_EQ(aio_error(&cb), EINPROGRESS);
+        type(ends, "abc\n", -1);
+        CHECK_DONE(&cb, 4);
+        _exit(0);
+    }
+    int status = wait_child(leader, "the session's leader");
+    CHECK(status == 0, "%#x", status);
+}
+CASE(9, a_background_process_does_not_wait_for_its_terminal, GLIBC_OK, 60) { read_in_background(false); }
+CASE(9, a_background_process_does_not_wait_for_lines, GLIBC_OK, 60) { read_in_background(true); }
