@@ -8,6 +8,8 @@
  * The files are opened for direct I/O: every read, write and fsync is one request, nothing is cached.
  * All that the test and the server share is one shared mapping: the test owns no descriptor of it. When the test
  * ends, in whatever way, the server is killed, which ends what it still holds.
+ *
+ * A server that is silent answers nothing at all, nor what is asked about a file: its attributes, its file system.
  */
 #ifndef CTESTS_GATE_H
 #define CTESTS_GATE_H
@@ -35,6 +37,8 @@ struct gate {
     struct gate_entry log[GATE_LOG]; /* in the order of arrival */
     atomic_int logged, answered[8];
     atomic_bool no_positions[GATE_FILES]; /* what is opened then cannot seek */
+    atomic_bool forgetful;                /* from now on the kernel is to ask for attributes each time */
+    atomic_bool silent;
     int64_t sizes[GATE_FILES];
     unsigned char data[GATE_FILES][GATE_BYTES];
 };
@@ -133,8 +137,10 @@ static void gate_request(struct gate *gate, int device, unsigned char *buffer, s
     void *body = buffer + sizeof *in;
     int file = in->nodeid >= GATE_FIRST ? (int)(in->nodeid - GATE_FIRST) : -1;
     struct gate_parked work = {.unique = in->unique, .file = file};
-    struct fuse_entry_out entry = {.attr_valid = 1000, .entry_valid = 1000};
-    struct fuse_attr_out attr = {.attr_valid = 1000};
+    uint64_t valid = atomic_load(&gate->forgetful) ? 0 : 1000;
+    struct fuse_entry_out entry = {.attr_valid = valid, .entry_valid = 1000};
+    struct fuse_attr_out attr = {.attr_valid = valid};
+    struct fuse_statfs_out statfs = {.st = {.bsize = 4096, .namelen = 255}};
     struct fuse_open_out opened = {.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES};
     switch (in->opcode) {
     case FUSE_INIT: {
@@ -167,6 +173,9 @@ static void gate_request(struct gate *gate, int device, unsigned char *buffer, s
     case FUSE_GETATTR:
         gate_attributes(gate, in->nodeid, &attr.attr);
         gate_reply(device, in->unique, 0, &attr, sizeof attr);
+        return;
+    case FUSE_STATFS:
+        gate_reply(device, in->unique, 0, &statfs, sizeof statfs);
         return;
     case FUSE_OPEN:
         if (file >= 0 && atomic_load(&gate->no_positions[file]))
@@ -210,7 +219,10 @@ static _Noreturn void gate_serve(struct gate *gate, int device)
     int count = 0;
     for (;;) {
         struct pollfd ready = {.fd = device, .events = POLLIN};
-        if (poll(&ready, 1, count ? 1 : 1000) > 0) {
+        int found = poll(&ready, 1, count ? 1 : 1000);
+        while (atomic_load(&gate->silent))
+            sleep_ms(1);
+        if (found > 0) {
             ssize_t got = read(device, buffer, sizeof buffer);
             if (got > 0)
                 gate_request(gate, device, buffer, parked, &count);

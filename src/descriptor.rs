@@ -6,26 +6,22 @@
 //! never relies on a hint, and a wrong hint can cost time but never a wrong
 //! result.
 
+mod file_system;
+
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
 
 use crate::load;
 use crate::scheduler::FileKey;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys;
+use crate::sys::status::{Status, status};
+use file_system::FileSystem;
 
 /// The slot of the file that `fildes` names now. None: it cannot be asked.
 pub fn file_slot(fildes: c_int) -> Option<u16> {
     let _errno = sys::KeepErrno::new();
-    let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: `stat` is writable for a whole struct stat, read on success.
-    unsafe {
-        if libc::fstat(fildes, stat.as_mut_ptr()) != 0 {
-            return None;
-        }
-        let stat = stat.assume_init();
-        Some(load::file_slot(stat.st_dev, stat.st_ino))
-    }
+    let file = status(fildes).ok()?;
+    Some(load::file_slot(file.device, file.inode))
 }
 
 /// How requests on a descriptor are carried out.
@@ -64,7 +60,7 @@ pub struct Nature {
     /// Open for reading, for writing.
     pub readable: bool,
     pub writable: bool,
-    /// The size at the time of asking: what an append lies behind.
+    /// The size at the time of asking, or less: what an append lies behind.
     pub size: u64,
     pub file_slot: u16,
     /// See [`is_shared_memory`].
@@ -79,40 +75,21 @@ pub fn is_shared_memory(fildes: c_int) -> bool {
     unsafe { libc::fcntl(fildes, libc::F_GET_SEALS) >= 0 }
 }
 
-/// File systems of local disks, known to answer RWF_NOWAIT and io_uring's
-/// own asking without waiting: ext2/3/4, XFS, btrfs, f2fs, bcachefs, overlay.
-const LOCAL: [i64; 6] = [
-    0xef53,
-    0x5846_5342,
-    0x9123_683e,
-    0xf2f5_2010,
-    0xca45_1a4e,
-    0x794c_7630,
-];
-const TMPFS: i64 = 0x0102_1994;
-const RAMFS: i64 = 0x8584_58f6;
-
 impl Nature {
     /// Asks the kernel. Err: EBADF.
     pub fn of(fildes: c_int) -> Result<Nature, c_int> {
-        let mut stat = MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: `stat` is writable for a whole struct stat.
-        if unsafe { libc::fstat(fildes, stat.as_mut_ptr()) } != 0 {
-            return Err(sys::errno());
-        }
-        // SAFETY: fstat succeeded and filled it.
-        let stat = unsafe { stat.assume_init() };
+        let file = status(fildes)?;
         // SAFETY: F_GETFL takes no argument.
         let flags = unsafe { libc::fcntl(fildes, libc::F_GETFL) };
         if flags < 0 {
             return Err(sys::errno());
         }
         let inode = FileKey::Inode {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
+            dev: file.device,
+            ino: file.inode,
         };
-        let (class, key) = match stat.st_mode & libc::S_IFMT {
-            libc::S_IFREG => (regular(fildes, stat.st_dev, flags), inode),
+        let (class, key) = match file.mode & libc::S_IFMT {
+            libc::S_IFREG => (regular(fildes, &file, flags), inode),
             libc::S_IFBLK if flags & libc::O_DIRECT != 0 => (Class::Direct, inode),
             libc::S_IFBLK => (cached(flags), inode),
             libc::S_IFDIR => (Class::Foreign, inode),
@@ -120,7 +97,7 @@ impl Nature {
             libc::S_IFSOCK => (Class::Stream, inode),
             // Character devices, and descriptors of the kernel that all share
             // one anonymous inode: known by their number only.
-            libc::S_IFCHR => (device(fildes, stat.st_rdev), FileKey::Descriptor(fildes)),
+            libc::S_IFCHR => (device(fildes, file.special), FileKey::Descriptor(fildes)),
             _ => (Class::Stream, FileKey::Descriptor(fildes)),
         };
         let (access, usable) = (flags & libc::O_ACCMODE, flags & libc::O_PATH == 0);
@@ -131,10 +108,14 @@ impl Nature {
             nonblocking: flags & libc::O_NONBLOCK != 0,
             readable: usable && matches!(access, libc::O_RDONLY | libc::O_RDWR),
             writable: usable && matches!(access, libc::O_WRONLY | libc::O_RDWR),
-            size: stat.st_size as u64,
+            // Nobody knows without its server what that is by now.
+            size: match class {
+                Class::Foreign => 0,
+                _ => file.size,
+            },
             file_slot: match class {
                 Class::Stream | Class::Pipe | Class::Device | Class::Sequential => 0,
-                _ => load::file_slot(stat.st_dev, stat.st_ino),
+                _ => load::file_slot(file.device, file.inode),
             },
             shared_memory: class == Class::Memory && is_shared_memory(fildes),
         })
@@ -188,10 +169,12 @@ fn device(fildes: c_int, number: libc::dev_t) -> Class {
 }
 
 /// A regular file.
-fn regular(fildes: c_int, device: u64, flags: c_int) -> Class {
-    let class = on_file_system(fildes, device, flags);
-    if class != Class::Foreign {
-        return class;
+fn regular(fildes: c_int, file: &Status, flags: c_int) -> Class {
+    match file_system::of(fildes, file) {
+        FileSystem::Memory => return Class::Memory,
+        FileSystem::Local if flags & libc::O_DIRECT != 0 => return Class::Direct,
+        FileSystem::Local => return cached(flags),
+        FileSystem::Foreign => {}
     }
     // FUSE and tracefs have files without positions. lseek may fail where
     // there are some; a transfer of nothing, which does not reach the file,
@@ -199,39 +182,9 @@ fn regular(fildes: c_int, device: u64, flags: c_int) -> Class {
     // SAFETY: no vector, so nothing is read through the null pointer.
     let answer = unsafe { libc::syscall(libc::SYS_preadv, fildes, 0usize, 0usize, 0usize, 0usize) };
     if answer < 0 && sys::errno() == libc::ESPIPE {
-        return Class::Sequential;
-    }
-    class
-}
-
-/// The file systems of block devices, by device number: they stay what they
-/// are for as long as the device is mounted. (Numbers without a device, as
-/// FUSE and tmpfs have them, are given anew too often.)
-static LOCAL_DEVICES: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
-
-fn on_file_system(fildes: c_int, device: u64, flags: c_int) -> Class {
-    let direct = flags & libc::O_DIRECT != 0;
-    let known = &LOCAL_DEVICES[device as usize % LOCAL_DEVICES.len()];
-    if libc::major(device) != 0 && known.load(Ordering::Relaxed) == device {
-        return if direct { Class::Direct } else { cached(flags) };
-    }
-    let mut statfs = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `statfs` is writable for a whole struct statfs, read on success.
-    let magic = unsafe {
-        if libc::fstatfs(fildes, statfs.as_mut_ptr()) != 0 {
-            return Class::Foreign;
-        }
-        statfs.assume_init().f_type
-    };
-    match magic {
-        TMPFS | RAMFS => Class::Memory,
-        _ if !LOCAL.contains(&magic) => Class::Foreign,
-        _ => {
-            if libc::major(device) != 0 {
-                known.store(device, Ordering::Relaxed);
-            }
-            if direct { Class::Direct } else { cached(flags) }
-        }
+        Class::Sequential
+    } else {
+        Class::Foreign
     }
 }
 

@@ -6,6 +6,7 @@
 //! `errno` as they found it (see [`KeepErrno`]).
 
 pub mod files;
+pub mod status;
 
 use std::ffi::CStr;
 use std::time::Duration;
