@@ -39,6 +39,7 @@ struct gate {
     atomic_bool no_positions[GATE_FILES]; /* what is opened then cannot seek */
     atomic_bool forgetful;                /* from now on the kernel is to ask for attributes each time */
     atomic_bool silent;
+    atomic_bool silent_at_close; /* it falls silent when it is told of the next one */
     int64_t sizes[GATE_FILES];
     unsigned char data[GATE_FILES][GATE_BYTES];
 };
@@ -199,8 +200,14 @@ static void gate_request(struct gate *gate, int device, unsigned char *buffer, s
         work.op = GATE_FSYNC;
         gate_transfer(gate, device, work, parked, count);
         return;
+    case FUSE_FLUSH: /* a close */
+        if (atomic_load(&gate->silent_at_close))
+            atomic_store(&gate->silent, true);
+        while (atomic_load(&gate->silent))
+            sleep_ms(1);
+        gate_reply(device, in->unique, 0, NULL, 0);
+        return;
     case FUSE_RELEASE:
-    case FUSE_FLUSH:
         gate_reply(device, in->unique, 0, NULL, 0);
         return;
     case FUSE_FORGET:

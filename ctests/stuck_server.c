@@ -33,11 +33,15 @@ static int forgetful_file(int flags)
     pattern_fill(gate->data[0], GATE_BYTES, 0, SEED);
     return gate_open(0, flags);
 }
+static void wait_in_silence(void)
+{
+    SETUP(pthread_create(&rescuer, NULL, rescue, NULL) == 0);
+}
 static void fall_silent(void)
 {
     atomic_store(&gate->silent, true);
     sleep_ms(20); /* it may be about to read a request */
-    SETUP(pthread_create(&rescuer, NULL, rescue, NULL) == 0);
+    wait_in_silence();
 }
 static void speak_again(void)
 {
@@ -190,4 +194,28 @@ CASE(4, appends_and_a_server_that_is_silent, GLIBC_OK | NEEDS_ROOT | NO_VALGRIND
     CHECK_DONE(&sync, 0);
     CHECK_DONE(&reads, 2 * BYTES);
     CHECK_EQ(pattern_wrong(both, sizeof both, 0, 1), -1);
+}
+
+/* Who closes a file for the last time tells its server, and waits for the answer. Here that is the library: the program
+ * has closed the file with a request outstanding. */
+CASE(4, a_closed_file_of_a_server_that_falls_silent, SHIM_ONLY | NEEDS_ROOT | NO_VALGRIND, 60)
+{
+    struct kit kit = make_kit();
+    int file = forgetful_file(O_RDWR), held = gate_hold(gate, GATE_WRITE, 0, 0, GATE_BYTES);
+    unsigned char out[BYTES], in[BYTES];
+    memset(out, 'w', BYTES);
+    struct aiocb writes = request(file, out, BYTES, 0), reads = request(file, in, BYTES, 0);
+    CHECK_EQ(aio_write(&writes), 0);
+    WAIT_FOR(gate_arrived(gate, GATE_WRITE, 0, 0, GATE_BYTES) > 0);
+    CHECK_EQ(aio_read(&reads), 0); /* waits for the write */
+    CHECK_EQ(close(file), 0);
+    atomic_store(&gate->silent_at_close, true);
+    gate_release(gate, held);
+    CHECK_DONE(&writes, BYTES);
+    CHECK_DONE(&reads, BYTES);
+    CHECK(memcmp(in, out, BYTES) == 0);
+    WAIT_FOR(atomic_load(&gate->silent));
+    wait_in_silence();
+    the_rest_is_served(&kit);
+    speak_again();
 }

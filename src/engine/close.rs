@@ -196,14 +196,16 @@ impl Engine {
         true
     }
 
-    pub(super) fn unpin(&mut self, number: u16) {
+    pub(super) fn unpin(&mut self, number: u16, class: Class) {
         let number = u32::from(number);
         let unused = self.pins.get_mut(number).is_some_and(|pin| {
             pin.users -= 1;
             pin.users == 0
         });
         if unused && let Some(pin) = self.pins.remove(number) {
-            let may_wait = socket::lingers(pin.fildes);
+            // For a server to which data has to go, or for a peer.
+            let may_wait = matches!(class, Class::Foreign | Class::Sequential)
+                || socket::lingers(pin.fildes);
             let argument = std::ptr::without_provenance_mut(pin.fildes as usize);
             // Nobody else shall wait for it meanwhile.
             if !may_wait || thread::detached(close_slowly, argument, Stack::Small).is_err() {

@@ -242,7 +242,7 @@ impl Engine {
             }
         }
         if request.pin != NO_PIN {
-            self.unpin(request.pin);
+            self.unpin(request.pin, request.class);
         }
         if request.closing {
             self.closing_moves_on(handle);
