@@ -15,137 +15,177 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use crate::sys;
 
-/// Mappings that serve as a reserve. A piece that lives for long keeps the
-/// rest of its area from being used again, in a child of fork for good: its
-/// parent's pieces are given back by nobody there. So there are as many as are
-/// needed, one at a time: the next when none has enough left.
-const AREAS: usize = 64;
+/// Mappings that serve as a reserve, the next one when no other has enough
+/// left: pieces may live for long, in a child of fork for good (its parent's
+/// are given back by nobody there).
+const AREAS: usize = 32;
 /// So many stay mapped once they were; the others go with their last piece.
-const KEPT: usize = 4;
-/// Bytes of one; the first size that can be had.
-const SIZES: [usize; 2] = [256 << 10, 128 << 10];
-/// What must be left for a request to be taken over. The largest thing that
-/// is allocated for one is a chunk of the scheduler's table, 32 KiB; what
-/// grows by larger steps makes room before, where "no" is an answer.
-const ENOUGH: usize = 96 << 10;
+const KEPT: usize = 2;
+/// Bytes of one.
+const SIZE: usize = 512 << 10;
+/// What must be left for a request to be taken over. Those that were need
+/// most where the lanes are full: two backlogs of 4096 (`engine/dispatch.rs`)
+/// take some 320 KiB.
+const ENOUGH: usize = 384 << 10;
+/// And what of that must be in one piece: the largest thing that is allocated
+/// without asking is a chunk of the scheduler's table, 32 KiB. (What grows by
+/// larger steps makes room before, where "no" is an answer.)
+const PIECE: usize = 64 << 10;
+/// Pieces are given out in multiples of this, aligned to no more.
+const GRAIN: usize = 64;
+const WORDS: usize = SIZE / GRAIN / 64;
 
+/// An area: who sets the bits of its grains has them. No lock, as fork could
+/// copy a locked one; a child may find a few grains taken for good.
 struct Area {
-    /// Null: not mapped. The lowest bit says which of the sizes it has.
+    /// Null: not mapped, and nothing can be taken.
     place: AtomicPtr<u8>,
-    /// Bytes given out in the low half, how many pieces live in the upper;
-    /// all is free again when none does.
-    state: AtomicU64,
+    /// Bytes that are taken, or about to be.
+    used: AtomicUsize,
+    taken: [AtomicU64; WORDS],
 }
 
-const PIECE: u64 = 1 << 32;
-/// Nothing lives, and nothing is given out: it is being unmapped or mapped.
-const CLOSED: u64 = PIECE - 1;
+/// The words that a range of grains touches, and its bits there.
+fn words(first: usize, count: usize) -> impl Iterator<Item = (usize, u64)> {
+    let end = first + count;
+    (first / 64..end.div_ceil(64)).map(move |word| {
+        let from = first.max(word * 64) - word * 64;
+        let to = end.min(word * 64 + 64) - word * 64;
+        (word, (u64::MAX >> (64 - (to - from))) << from)
+    })
+}
 
 impl Area {
     const fn new() -> Area {
         Area {
             place: AtomicPtr::new(null_mut()),
-            state: AtomicU64::new(0),
+            used: AtomicUsize::new(0),
+            taken: [const { AtomicU64::new(0) }; WORDS],
         }
     }
 
-    /// Where it begins, and its size: 0 if it is not mapped.
-    fn extent(&self) -> (*mut u8, usize) {
-        let place = self.place.load(Ordering::Acquire);
-        if place.is_null() {
-            return (place, 0);
+    fn is_mapped(&self) -> bool {
+        !self.place.load(Ordering::Acquire).is_null()
+    }
+
+    fn has_enough(&self) -> bool {
+        if !self.is_mapped() {
+            return false;
         }
-        (place.map_addr(|at| at & !1), SIZES[place.addr() & 1])
+        let used = self.used.load(Ordering::Acquire);
+        used == 0 || used <= SIZE - ENOUGH && self.find(PIECE / GRAIN).is_some()
     }
 
-    fn left(&self) -> usize {
-        let used = self.state.load(Ordering::Acquire) & (PIECE - 1);
-        self.extent().1.saturating_sub(used as usize)
-    }
-
-    /// Maps it. False: no memory.
-    fn map(&self) -> bool {
-        for (which, size) in SIZES.into_iter().enumerate() {
-            let Some(at) = sys::map(size, libc::MAP_PRIVATE) else {
-                continue;
-            };
-            let place = at.map_addr(|at| at | which);
-            if self
-                .place
-                .compare_exchange(null_mut(), place, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-            {
-                // (0 already if it is the first time.)
-                let _ = self
-                    .state
-                    .compare_exchange(CLOSED, 0, Ordering::AcqRel, Ordering::Relaxed);
-            } else {
-                // SAFETY: mapped above, and known to nobody.
-                unsafe { libc::munmap(at.cast(), size) };
+    /// The first of so many free grains.
+    fn find(&self, count: usize) -> Option<usize> {
+        let (mut first, mut at) = (0, 0);
+        while first + count <= SIZE / GRAIN {
+            if at - first >= count {
+                return Some(first);
             }
-            return true;
+            let taken = self.taken[at / 64].load(Ordering::Acquire) >> (at % 64);
+            let rest = 64 - at % 64;
+            let free = rest.min(taken.trailing_zeros() as usize);
+            at += free;
+            if free < rest {
+                at += (taken >> free).trailing_ones() as usize;
+                first = at;
+            }
         }
-        false
+        None
     }
 
-    /// Unmaps it if nothing of it lives.
-    fn unmap(&self) {
-        if self
-            .state
-            .compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
-            let (at, size) = self.extent();
-            // Before the memory goes: what is mapped there next is not ours.
-            self.place.store(null_mut(), Ordering::Release);
-            // SAFETY: a mapping of ours; nothing of it lives, and while it is
-            // closed nothing is given out.
-            unsafe { libc::munmap(at.cast(), size) };
+    /// Takes these grains. False: some are another's.
+    fn claim(&self, first: usize, count: usize) -> bool {
+        for (done, (word, bits)) in words(first, count).enumerate() {
+            let before = self.taken[word].fetch_or(bits, Ordering::AcqRel);
+            if before & bits != 0 {
+                self.taken[word].fetch_and(before | !bits, Ordering::AcqRel);
+                for (word, bits) in words(first, count).take(done) {
+                    self.taken[word].fetch_and(!bits, Ordering::AcqRel);
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn free(&self, first: usize, count: usize) {
+        for (word, bits) in words(first, count) {
+            self.taken[word].fetch_and(!bits, Ordering::AcqRel);
         }
     }
 
     fn take(&self, layout: Layout) -> *mut u8 {
-        let mut state = self.state.load(Ordering::Acquire);
-        loop {
-            let begin = (state & (PIECE - 1)).next_multiple_of(layout.align() as u64);
-            let end = begin + layout.size() as u64;
-            if end > self.extent().1 as u64 {
-                return null_mut();
-            }
-            let next = ((state & !(PIECE - 1)) + PIECE) | end;
-            match self
-                .state
-                .compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => {
-                    // From here on it stays mapped; it may have been another,
-                    // smaller mapping's turn just before.
-                    let (at, size) = self.extent();
-                    if end > size as u64 {
-                        self.give_back();
-                        return null_mut();
-                    }
-                    return at.wrapping_add(begin as usize);
+        let count = layout.size().div_ceil(GRAIN);
+        if layout.align() > GRAIN || !self.is_mapped() {
+            return null_mut();
+        }
+        self.used.fetch_add(count * GRAIN, Ordering::AcqRel);
+        while let Some(first) = self.find(count) {
+            if self.claim(first, count) {
+                // It stays mapped from here on, if it still was.
+                let place = self.place.load(Ordering::Acquire);
+                if !place.is_null() {
+                    return place.wrapping_add(first * GRAIN);
                 }
-                Err(now) => state = now,
+                self.free(first, count);
+                break;
             }
         }
+        self.used.fetch_sub(count * GRAIN, Ordering::AcqRel);
+        null_mut()
     }
 
     fn contains(&self, memory: *mut u8) -> bool {
-        let (at, size) = self.extent();
-        memory.addr().wrapping_sub(at.addr()) < size
+        let place = self.place.load(Ordering::Acquire);
+        !place.is_null() && memory.addr().wrapping_sub(place.addr()) < SIZE
+    }
+
+    /// Of a piece only the first `keep` bytes are needed any more. True:
+    /// nothing of the area is.
+    fn trim(&self, memory: *mut u8, layout: Layout, keep: usize) -> bool {
+        let place = self.place.load(Ordering::Acquire);
+        let (keep, count) = (keep.div_ceil(GRAIN), layout.size().div_ceil(GRAIN));
+        let first = (memory.addr() - place.addr()) / GRAIN + keep;
+        let less = (count - keep) * GRAIN;
+        self.free(first, count - keep);
+        self.used.fetch_sub(less, Ordering::AcqRel) == less
     }
 
     /// A piece less. True: it was the last.
-    fn give_back(&self) -> bool {
-        let last = |state: u64| {
-            let rest = state - PIECE;
-            Some(if rest < PIECE { 0 } else { rest })
+    fn give_back(&self, memory: *mut u8, layout: Layout) -> bool {
+        self.trim(memory, layout, 0)
+    }
+
+    /// Maps it. False: no memory.
+    fn map(&self) -> bool {
+        let Some(at) = sys::map(SIZE, libc::MAP_PRIVATE) else {
+            return false;
         };
-        self.state
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, last)
-            .is_ok_and(|state| state < 2 * PIECE)
+        if self
+            .place
+            .compare_exchange(null_mut(), at, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            // SAFETY: mapped above, and known to nobody.
+            unsafe { libc::munmap(at.cast(), SIZE) };
+        }
+        true
+    }
+
+    /// Unmaps it if nothing of it lives.
+    fn unmap(&self) {
+        if self.claim(0, SIZE / GRAIN) {
+            // Before the memory goes: what is mapped there next is not ours.
+            let at = self.place.swap(null_mut(), Ordering::AcqRel);
+            if !at.is_null() {
+                // SAFETY: a mapping of ours of which nothing lives: all grains
+                // were free, and are taken.
+                unsafe { libc::munmap(at.cast(), SIZE) };
+            }
+            self.free(0, SIZE / GRAIN);
+        }
     }
 }
 
@@ -170,24 +210,23 @@ impl Reserve {
     }
 
     fn has_enough(&self) -> bool {
-        self.areas().iter().any(|area| area.left() >= ENOUGH) || self.grow()
+        self.areas().iter().any(Area::has_enough) || self.grow()
     }
 
     /// Maps one more. False: no memory.
     #[cold]
     fn grow(&self) -> bool {
-        let unmapped = |area: &Area| area.place.load(Ordering::Acquire).is_null();
-        match self.areas.iter().position(unmapped) {
+        match self.areas.iter().position(|area| !area.is_mapped()) {
             Some(index) => {
                 // Said before, so that no piece lies where nobody looks.
                 self.used.fetch_max(index + 1, Ordering::AcqRel);
-                self.areas[index].map() && self.areas[index].left() >= ENOUGH
+                self.areas[index].map() && self.areas[index].has_enough()
             }
             // Long-lived pieces are everywhere. Nothing can be kept back any
             // more; but memory that is there now need not be refused.
-            None => sys::map(ENOUGH, libc::MAP_PRIVATE).is_some_and(|at| {
+            None => sys::map(SIZE, libc::MAP_PRIVATE).is_some_and(|at| {
                 // SAFETY: mapped above, and known to nobody.
-                unsafe { libc::munmap(at.cast(), ENOUGH) == 0 }
+                unsafe { libc::munmap(at.cast(), SIZE) == 0 }
             }),
         }
     }
@@ -208,10 +247,10 @@ impl Reserve {
     }
 
     #[cold]
-    fn give_back(&self, index: usize) {
-        if self.areas[index].give_back()
+    fn give_back(&self, index: usize, memory: *mut u8, layout: Layout) {
+        if self.areas[index].give_back(memory, layout)
             && index >= KEPT
-            && self.areas[..index].iter().any(|area| area.left() >= ENOUGH)
+            && self.areas[..index].iter().any(Area::has_enough)
         {
             self.areas[index].unmap();
         }
@@ -241,14 +280,15 @@ unsafe impl GlobalAlloc for Reserved {
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         match RESERVE.area_of(memory) {
-            Some(area) => RESERVE.give_back(area),
+            Some(area) => RESERVE.give_back(area, memory, layout),
             // SAFETY: as above.
             None => unsafe { System.dealloc(memory, layout) },
         }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if RESERVE.area_of(memory).is_none() {
+        let area = RESERVE.area_of(memory);
+        if area.is_none() {
             // SAFETY: as above.
             let moved = unsafe { System.realloc(memory, layout, size) };
             if !moved.is_null() {
@@ -261,6 +301,12 @@ unsafe impl GlobalAlloc for Reserved {
             if !new.is_null() {
                 new.copy_from_nonoverlapping(memory, layout.size().min(size));
                 self.dealloc(memory, layout);
+            } else if let Some(area) = area
+                && size <= layout.size()
+            {
+                // Less is always there.
+                RESERVE.areas[area].trim(memory, layout, size);
+                return memory;
             }
             new
         }
@@ -268,146 +314,4 @@ unsafe impl GlobalAlloc for Reserved {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    /// A piece that leaves less than enough of an area.
-    fn most() -> Layout {
-        Layout::from_size_align(SIZES[0] - ENOUGH + 1, 8).unwrap()
-    }
-
-    #[test]
-    fn an_area_is_whole_again_when_nothing_of_it_lives() {
-        let area = Area::new();
-        let layout = Layout::from_size_align(1000, 64).unwrap();
-        assert!(area.take(layout).is_null(), "it is not mapped");
-        assert!(area.map());
-        let whole = area.left();
-        let pieces: Vec<*mut u8> = (0..100).map(|_| area.take(layout)).collect();
-        for (index, &piece) in pieces.iter().enumerate() {
-            assert!(piece.addr().is_multiple_of(64) && area.contains(piece));
-            // SAFETY: a piece of 1000 bytes.
-            unsafe { piece.write_bytes(index as u8, 1000) };
-        }
-        for (index, &piece) in pieces.iter().enumerate() {
-            // SAFETY: as above.
-            let bytes = unsafe { std::slice::from_raw_parts(piece, 1000) };
-            assert!(bytes.iter().all(|&byte| byte == index as u8), "{index}");
-        }
-        assert!(area.left() <= whole - 100 * 1000);
-        for _ in 0..99 {
-            assert!(!area.give_back());
-        }
-        assert!(area.left() < whole, "one still lives");
-        assert!(area.give_back());
-        assert_eq!(area.left(), whole);
-        let all = Layout::from_size_align(whole, 1).unwrap();
-        assert!(!area.take(all).is_null());
-        assert!(area.take(layout).is_null());
-        assert!(area.give_back());
-        area.unmap();
-        assert!(area.left() == 0 && area.take(layout).is_null());
-        assert!(area.map() && area.left() == whole && !area.take(layout).is_null());
-        area.unmap();
-        assert!(area.left() > 0, "a piece of it lives");
-        area.give_back();
-        area.unmap();
-    }
-
-    #[test]
-    fn what_lives_for_long_does_not_use_the_reserve_up() {
-        let reserve = Reserve::new();
-        let mut pieces = Vec::new();
-        for round in 0..AREAS {
-            assert!(reserve.has_enough(), "round {round}");
-            assert_eq!(reserve.areas().len(), round + 1);
-            pieces.push(reserve.take(most()));
-        }
-        assert!(reserve.has_enough(), "there is memory all the same");
-        for (index, &piece) in pieces.iter().enumerate() {
-            assert_eq!(reserve.area_of(piece), Some(index));
-        }
-        // What is not needed any more goes.
-        for &piece in &pieces {
-            if let Some(area) = reserve.area_of(piece) {
-                reserve.give_back(area);
-            }
-        }
-        let mapped = |area: &&Area| area.left() > 0;
-        assert_eq!(reserve.areas().iter().filter(mapped).count(), KEPT);
-        // And comes again.
-        for _ in 0..=KEPT {
-            assert!(reserve.has_enough());
-            pieces.push(reserve.take(most()));
-        }
-        assert_eq!(reserve.area_of(pieces[AREAS + KEPT]), Some(KEPT));
-        for index in 0..=KEPT {
-            reserve.give_back(index);
-        }
-        for area in reserve.areas() {
-            area.unmap();
-        }
-    }
-
-    #[test]
-    fn no_piece_is_given_out_twice() {
-        static RESERVE: Reserve = Reserve::new();
-        // All that is kept is taken, so the others come and go.
-        for _ in 0..KEPT {
-            assert!(RESERVE.has_enough() && !RESERVE.take(most()).is_null());
-        }
-        let threads: Vec<_> = (1..=4u8)
-            .map(|mark| {
-                std::thread::spawn(move || {
-                    for round in 0..20_000usize {
-                        let size = 1 + (round * 7919 + usize::from(mark)) % (90 << 10);
-                        let layout = Layout::from_size_align(size, 16).unwrap();
-                        RESERVE.has_enough();
-                        let piece = RESERVE.take(layout);
-                        if piece.is_null() {
-                            continue;
-                        }
-                        let ends = [piece, piece.wrapping_add(size - 1)];
-                        // SAFETY: a piece of `size` bytes that is ours.
-                        unsafe {
-                            ends.iter().for_each(|&end| end.write(mark));
-                            std::thread::yield_now();
-                            assert!(ends.iter().all(|&end| end.read() == mark));
-                        }
-                        let area = RESERVE.area_of(piece).expect("it is of the reserve");
-                        RESERVE.give_back(area);
-                        if round % 16 == 0 {
-                            // As if the kept ones had been whole meanwhile.
-                            RESERVE.areas[area].unmap();
-                        }
-                    }
-                })
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-    }
-
-    #[test]
-    fn what_comes_from_the_reserve_may_grow_and_goes_back() {
-        assert!(has_reserve());
-        let area = &RESERVE.areas[0];
-        let whole = area.left();
-        let layout = Layout::from_size_align(100, 8).unwrap();
-        let piece = area.take(layout);
-        // SAFETY: 100 bytes that are ours; the layouts are those of the
-        // pieces.
-        unsafe {
-            piece.write_bytes(7, 100);
-            let grown = Reserved.realloc(piece, layout, 5000);
-            assert!(
-                RESERVE.area_of(grown).is_none(),
-                "there is memory elsewhere"
-            );
-            assert!((0..100).all(|index| *grown.add(index) == 7));
-            assert_eq!(area.left(), whole);
-            Reserved.dealloc(grown, Layout::from_size_align_unchecked(5000, 8));
-        }
-    }
-}
+mod tests;
