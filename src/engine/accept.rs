@@ -159,18 +159,26 @@ impl Engine {
             // SAFETY: as above.
             unsafe { request::settle(runtime, cb, progress.kind, file_slot) };
         }
-        let submission =
-            nature.and_then(|nature| Ok((operation(progress.kind, &members, &nature)?, nature)));
+        let submission = nature.and_then(|nature| {
+            let submission = Submission {
+                file: nature.key,
+                descriptor: fildes,
+                operation: operation(progress.kind, &members, &nature)?,
+                priority: members.priority.clamp(0, 20) as u8,
+            };
+            if !self
+                .scheduler
+                .make_room_for(&submission, memory::has_reserve)
+            {
+                return Err(libc::EAGAIN);
+            }
+            Ok((submission, nature))
+        });
         match submission {
-            Ok((operation, nature)) => {
+            Ok((submission, nature)) => {
                 self.highest = self.highest.max(fildes);
                 let handle = self.scheduler.submit(
-                    Submission {
-                        file: nature.key,
-                        descriptor: fildes,
-                        operation,
-                        priority: members.priority.clamp(0, 20) as u8,
-                    },
+                    submission,
                     Request {
                         cb,
                         fildes,

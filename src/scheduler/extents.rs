@@ -63,6 +63,30 @@ impl Extents {
         }
     }
 
+    /// Room in what holds all ranges. False: no memory.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.forest.make_room()
+    }
+
+    /// Maps all reads of a file, as the next write would. False: there is no
+    /// memory, or `may` forbids to take more; the others stay as they are.
+    pub(super) fn map_reads<T>(
+        &mut self,
+        table: &mut Table<T>,
+        file: &mut Overlap,
+        may: impl Fn() -> bool,
+    ) -> bool {
+        while !file.unmapped.is_empty() {
+            if !(self.forest.has_storage() || may() && self.forest.make_storage()) {
+                return false;
+            }
+            if let Some(read) = table.pop_front(&mut file.unmapped, Chain::Peer) {
+                self.map(table, file, read);
+            }
+        }
+        true
+    }
+
     /// Takes a request in; true if it may start at once.
     pub(super) fn enter<T>(
         &mut self,

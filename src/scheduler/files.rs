@@ -63,6 +63,12 @@ impl Files {
         index
     }
 
+    /// The file of that name, if it has requests.
+    pub(super) fn find(&mut self, key: FileKey) -> Option<&mut File> {
+        let index = *self.names.get(&key)?;
+        Some(&mut self.files[index])
+    }
+
     /// One request less.
     pub(super) fn leave(&mut self, index: u32) {
         let file = &mut self.files[index];

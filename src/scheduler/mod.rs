@@ -102,6 +102,20 @@ impl<T> Scheduler<T> {
             && self.files.make_room()
             && self.groups.make_room()
             && self.lanes.make_room()
+            && self.extents.make_room()
+    }
+
+    /// The same for what this request makes necessary, however much that is,
+    /// as long as `may` allows to take more. False: there is no memory.
+    pub fn make_room_for(&mut self, submission: &Submission, may: impl Fn() -> bool) -> bool {
+        let maps = self.rule == Order::Posix
+            && matches!(submission.operation.extent(), Some((_, _, true)));
+        match self.files.find(submission.file) {
+            Some(file) if maps => self
+                .extents
+                .map_reads(&mut self.table, &mut file.overlap, may),
+            _ => true,
+        }
     }
 
     /// Takes a request in. The order of these calls is the call order.

@@ -64,15 +64,32 @@ impl<T, const CHUNK: usize> Slab<T, CHUNK> {
         slots * size_of::<Slot<T>>() + self.chunks.capacity() * size_of::<Chunk<T>>()
     }
 
-    /// Room for another chunk in the list of them. False: no memory.
+    /// Room for another chunk in the lists of them. False: no memory.
     pub(super) fn make_room(&mut self) -> bool {
-        self.chunks.try_reserve(1).is_ok()
+        // (All of them may be without storage one day.)
+        let bare = self.chunks.len() + 1 - self.bare.len();
+        self.chunks.try_reserve(1).is_ok() && self.bare.try_reserve(bare).is_ok()
+    }
+
+    /// Whether so many more, not more than a chunk has, find storage.
+    pub(super) fn has_storage_for(&self, values: usize) -> bool {
+        (self.chunks.len() - self.bare.len()) * CHUNK >= self.len + values
+    }
+
+    /// Gives storage to one chunk more. False: no memory.
+    pub(super) fn make_storage(&mut self) -> bool {
+        let mut slots = Vec::new();
+        if !self.make_room() || slots.try_reserve_exact(CHUNK).is_err() {
+            return false;
+        }
+        self.furnish(slots);
+        true
     }
 
     pub(super) fn insert(&mut self, value: T) -> u32 {
         let number = match self.roomy.first() {
             Some(&number) => number,
-            None => self.furnish(),
+            None => self.furnish(Vec::with_capacity(CHUNK)),
         };
         let chunk = &mut self.chunks[number as usize];
         let within = if chunk.free != NIL {
@@ -94,13 +111,13 @@ impl<T, const CHUNK: usize> Slab<T, CHUNK> {
         number * CHUNK as u32 + within
     }
 
-    /// Gives storage to a chunk, and its number.
-    fn furnish(&mut self) -> u32 {
+    /// Gives this storage to a chunk, and its number.
+    fn furnish(&mut self, slots: Vec<Slot<T>>) -> u32 {
         let number = self.bare.pop().unwrap_or_else(|| {
             self.chunks.push(Chunk::new());
             self.chunks.len() as u32 - 1
         });
-        self.chunks[number as usize].slots.reserve_exact(CHUNK);
+        self.chunks[number as usize].slots = slots;
         self.roomy.insert(number);
         number
     }

@@ -175,6 +175,23 @@ impl Forest {
         self.nodes.bytes()
     }
 
+    /// Room in what holds all nodes. False: no memory.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.nodes.make_room()
+    }
+
+    /// Whether one range more needs no memory.
+    pub(super) fn has_storage(&self) -> bool {
+        // A tree that splits from its leaf to its root has this height with
+        // more ranges than there are indexes.
+        self.nodes.has_storage_for(16)
+    }
+
+    /// Storage for the nodes of one range more. False: no memory.
+    pub(super) fn make_storage(&mut self) -> bool {
+        self.nodes.make_storage()
+    }
+
     /// Adds the range `[start, end)` of `request`, the call `number`.
     pub(super) fn insert(
         &mut self,

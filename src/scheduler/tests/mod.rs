@@ -322,6 +322,30 @@ fn a_walk_goes_on_whatever_ends_meanwhile() {
 }
 
 #[test]
+fn a_write_may_be_refused_for_the_reads_before_it() {
+    let mut s = Scheduler::new(Order::Posix);
+    let reads: Vec<Handle> = (0..1000).map(|n| s.submit(read(n, 1), ())).collect();
+    assert_eq!(start(&mut s), reads);
+    assert!(
+        s.make_room_for(&read(0, 1), || false),
+        "a read maps nothing"
+    );
+    assert!(!s.make_room_for(&write(0, 1), || false));
+    // Some more each time, and all stay what they were.
+    let asked = std::cell::Cell::new(0);
+    let once = || asked.replace(asked.get() + 1) % 2 == 0;
+    let rounds = (1..).find(|_| s.make_room_for(&write(0, 1000), once));
+    assert!(rounds > Some(1));
+    let all = s.submit(write(0, 1000), ());
+    assert_eq!(start(&mut s), []);
+    for read in reads {
+        assert_eq!(s.state(all), State::Held);
+        s.finish(read, None);
+    }
+    assert_eq!(start(&mut s), [all]);
+}
+
+#[test]
 fn a_closed_number_is_another_file() {
     for rule in [Order::Posix, Order::PerDescriptor] {
         let mut s = Scheduler::new(rule);
