@@ -165,7 +165,7 @@ static long rests(void)
 
 /* What was there, less than the mark, is taken by somebody else: the read waits like one that never saw anything. Soon after
  * it was made it is looked at often; the sockets are drained at different moments of that time. */
-CASE(9, reads_below_the_mark_of_drained_sockets_wait_quietly, SHIM_ONLY, 20)
+CASE(9, reads_below_the_mark_of_drained_sockets_wait_quietly, SHIM_ONLY | NO_VALGRIND, 20)
 {
     enum { SOCKETS = 32 };
     struct pair pairs[SOCKETS];
