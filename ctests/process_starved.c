@@ -135,6 +135,33 @@ static void all_without_memory(bool cancelled)
 CASE(44, many_cancelled_without_memory, GLIBC_DEFECT | NO_VALGRIND, 60) { all_without_memory(true); }
 CASE(44, many_closed_without_memory, GLIBC_DEFECT | NO_VALGRIND, 60) { all_without_memory(false); }
 
+/* A write over many reads of its file, which must know of them all. */
+CASE(44, write_behind_reads_without_memory, GLIBC_RACY | NO_VALGRIND, 60)
+{
+    enum { COUNT = 20000, BYTES = 1 << 20 };
+    struct aiocb *cb = present(COUNT * sizeof *cb);
+    unsigned char *data = present(BYTES);
+    struct ends silent = open_stream(PIPE);
+    int fd = memfd_create("reads", 0);
+    SETUP(fd >= 0 && ftruncate(fd, BYTES + COUNT) == 0);
+    for (int i = 0; i < COUNT; i++) {
+        cb[i] = request(fd, data, BYTES, i * 7919L % COUNT);
+        CHECK_EQ(aio_read(&cb[i]), 0);
+    }
+    struct aiocb probe = request(silent.reader, data, 1, 0);
+    CHECK_EQ(aio_read(&probe), 0);
+    CHECK(aio_cancel(silent.reader, &probe) != -1); /* the answer comes when all before was looked at */
+    set_limit(RLIMIT_DATA, 1 << 20);
+    struct aiocb last = request(fd, data, 1, 0);
+    CHECK(aio_write(&last) == 0 || errno == EAGAIN, "%s", strerror(errno));
+    CHECK(aio_cancel(fd, NULL) != -1);
+    int error = wait_done(&last);
+    CHECK(error == 0 || error == EAGAIN || error == ECANCELED, "%s", strerror(error));
+    for (int i = 0; i < COUNT; i++)
+        if (wait_done(&cb[i]) != ECANCELED)
+            CHECK_DONE(&cb[i], BYTES);
+}
+
 /* More lists than there is memory for. Each element has one end and tells of it once, and so does each list. */
 enum { LISTS = 5000, BEFORE = 4000 };
 static _Atomic unsigned char told[2][LISTS];
@@ -209,7 +236,7 @@ CASE(44, memory_short_again_and_again, GLIBC_RACY | NO_VALGRIND, 60)
             }
             cb[count] = request(ends.reader, bytes + count, 1, 0);
             CHECK(aio_read(&cb[count]) == 0 || errno == EAGAIN, "%s", strerror(errno));
-            if (++count % 64 == 0) { /* the answer comes when all before was looked at */
+            if (++count % 64 == 0) {
                 struct aiocb probe = request(silent.reader, bytes, 1, 0);
                 enough = aio_read(&probe) == 0 && aio_cancel(silent.reader, &probe) == AIO_CANCELED;
                 CHECK(wait_done(&probe) == (enough ? ECANCELED : EAGAIN), "%d", aio_error(&probe));
