@@ -204,8 +204,8 @@ impl Engine {
         });
         if unused && let Some(pin) = self.pins.remove(number) {
             // For a server to which data has to go, or for a peer.
-            let may_wait = matches!(class, Class::Foreign | Class::Sequential)
-                || socket::lingers(pin.fildes);
+            let may_wait =
+                matches!(class, Class::Foreign | Class::Sequential) || socket::lingers(pin.fildes);
             let argument = std::ptr::without_provenance_mut(pin.fildes as usize);
             // Nobody else shall wait for it meanwhile.
             if !may_wait || thread::detached(close_slowly, argument, Stack::Small).is_err() {

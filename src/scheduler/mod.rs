@@ -108,14 +108,14 @@ impl<T> Scheduler<T> {
     /// The same for what this request makes necessary, however much that is,
     /// as long as `may` allows to take more. False: there is no memory.
     pub fn make_room_for(&mut self, submission: &Submission, may: impl Fn() -> bool) -> bool {
-        let maps = self.rule == Order::Posix
-            && matches!(submission.operation.extent(), Some((_, _, true)));
-        match self.files.find(submission.file) {
-            Some(file) if maps => self
-                .extents
-                .map_reads(&mut self.table, &mut file.overlap, may),
-            _ => true,
+        if self.rule != Order::Posix || !matches!(submission.operation.extent(), Some((_, _, true)))
+        {
+            return true;
         }
+        self.files.find(submission.file).is_none_or(|file| {
+            self.extents
+                .map_reads(&mut self.table, &mut file.overlap, may)
+        })
     }
 
     /// Takes a request in. The order of these calls is the call order.
