@@ -96,8 +96,9 @@ UNUSED static int exercise(const struct kit *kit, int flags)
         struct timespec limit = {patience_ns() / 1000000000, 0};
         bool first = exercise_submit(aio_read(&waiting), flags, "aio_read of a stream");
         bool second = first && exercise_submit(aio_read(&next), flags, "aio_read of a stream");
-        if (first)
-            CHECK_EQ(aio_error(&waiting), EINPROGRESS);
+        int early = first ? aio_error(&waiting) : EINPROGRESS;
+        CHECK(early == EINPROGRESS, "a read of an empty %s ends at once: error %d, %zd bytes, the first %#x", kind ? "socket" : "pipe",
+              early, aio_return(&waiting), in[0]);
         if (exercise_submit(aio_write(&send), flags, "aio_write to a stream")) {
             CHECK_DONE(&send, 150);
         } else {
