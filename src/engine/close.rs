@@ -42,16 +42,16 @@ impl Engine {
     /// Sees to the closes that were asked for. (One at a time: what is done
     /// for it may take over more of them.)
     pub(super) fn see_to_closes(&mut self, runtime: &'static Runtime) {
-        if self.closing {
+        if self.seeing_to_closes {
             return;
         }
-        self.closing = true;
+        self.seeing_to_closes = true;
         while let Some(message) = self.closes.pop_front() {
             if let Question::Close { first, last } = message.question {
                 self.close(runtime, first, last, message);
             }
         }
-        self.closing = false;
+        self.seeing_to_closes = false;
     }
 
     fn close(

@@ -131,8 +131,8 @@ pub struct Engine {
     pins: Slab<Pin>,
     /// Descriptors about to be closed, in the order of their messages.
     closes: VecDeque<&'static Message>,
-    /// One of them is being looked at.
-    closing: bool,
+    /// One of them is being seen to.
+    seeing_to_closes: bool,
     closings: Vec<Closing>,
     done: Vec<Done>,
     /// Requests taken over in this turn.
@@ -169,7 +169,7 @@ impl Engine {
             deadlines: BTreeSet::new(),
             pins: Slab::new(),
             closes: VecDeque::new(),
-            closing: false,
+            seeing_to_closes: false,
             closings: Vec::new(),
             done: Vec::new(),
             taken: 0,
