@@ -161,3 +161,59 @@ CASE(18, a_closed_file_is_let_go_with_its_last_request, GLIBC_DEFECT | NEEDS_ROO
         close(other);
     }
 }
+
+/* ---- what was given to a thread --------------------------------------------------------------------------------- */
+
+/* The page of a buffer is not there until the gate lets it in, so that who writes from it waits. */
+struct slow_page {
+    struct gate *gate;
+    int rule;
+};
+static void *let_in_soon(void *argument)
+{
+    struct slow_page *page = argument;
+    sleep_ms(150);
+    gate_release(page->gate, page->rule);
+    return NULL;
+}
+
+/* Writes that come while the library cannot carry on, and the close of their file with them: it then hands them to others
+ * all at once, and must not take those it has not handed over yet for begun. */
+CASE(18, writes_that_change_hands_are_made_in_their_file, GLIBC_RACY | NEEDS_ROOT, 60)
+{
+    enum { ROUNDS = 4, WRITES = 60, BYTES = 512, PAGE = 4096 };
+    static struct aiocb writes[WRITES];
+    static unsigned char data[WRITES][BYTES], found[BYTES];
+    struct gate *gate = gate_start();
+    int source = gate_open(0, O_RDONLY), stalled = temp_file(ON_DISK, 0, 0, 0);
+    unsigned char *buffer = mmap(NULL, ROUNDS * PAGE, PROT_READ, MAP_PRIVATE, source, 0);
+    SETUP(buffer != MAP_FAILED && madvise(buffer, ROUNDS * PAGE, MADV_RANDOM) == 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        int64_t at = round * PAGE;
+        struct slow_page page = {gate, gate_hold(gate, GATE_READ, 0, at, at + PAGE)};
+        int fd = temp_file(ON_DISK, 0, 0, 0), same = fcntl(fd, F_DUPFD_CLOEXEC, 100);
+        SETUP(same >= 0);
+        struct aiocb slow = request(stalled, buffer + at, PAGE, at);
+        CHECK_EQ(aio_write(&slow), 0);
+        WAIT_FOR(gate_arrived(gate, GATE_READ, 0, at, at + PAGE) > 0);
+        for (int i = 0; i < WRITES; i++) {
+            pattern_fill(data[i], BYTES, (size_t)i * BYTES, (unsigned)round);
+            writes[i] = request(fd, data[i], BYTES, i * BYTES);
+            CHECK_EQ(aio_write(&writes[i]), 0);
+        }
+        pthread_t thread = start_thread(let_in_soon, &page);
+        CHECK_EQ(close(fd), 0);
+        int other = temp_file(ON_DISK, 0, 0, 0);
+        SETUP(other == fd);
+        for (int i = 0; i < WRITES; i++) {
+            CHECK_DONE(&writes[i], BYTES);
+            CHECK_EQ(pread(same, found, BYTES, i * BYTES), BYTES);
+            CHECK(pattern_wrong(found, BYTES, (size_t)i * BYTES, (unsigned)round) < 0, "round %d, write %d", round, i);
+        }
+        CHECK_DONE(&slow, PAGE);
+        CHECK_EQ(lseek(other, 0, SEEK_END), 0);
+        join_thread(thread);
+        close(other);
+        close(same);
+    }
+}

@@ -85,7 +85,8 @@ enum Choice {
 }
 
 impl Engine {
-    /// Starts all that may start.
+    /// Starts all that may start. The pool then has every job that was made:
+    /// a close takes one that it does not have for begun, or ended.
     pub(super) fn dispatch(&mut self, runtime: &'static Runtime) {
         loop {
             self.refill(runtime);
@@ -107,6 +108,7 @@ impl Engine {
             self.run_own(runtime);
             if self.has_own() {
                 // First a look at what came in meanwhile.
+                self.feed_pool(runtime);
                 return;
             }
         }
