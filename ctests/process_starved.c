@@ -1,6 +1,6 @@
 /* process_starved.c - the process may have no more threads, or no more memory: what was accepted ends all the same.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "hostile.h"
+#include "gate.h"
 
 /* So many large writes that the pool, which would get them, has no room for all; and no thread can be had for it. */
 CASE(44, many_writes_and_no_thread, GLIBC_OK | NEEDS_ROOT, 60)
@@ -160,6 +160,39 @@ CASE(44, write_behind_reads_without_memory, GLIBC_RACY | NO_VALGRIND, 60)
     for (int i = 0; i < COUNT; i++)
         if (wait_done(&cb[i]) != ECANCELED)
             CHECK_DONE(&cb[i], BYTES);
+}
+
+/* Very many reads that a write has held up may all begin at once. (With glibc each submission walks past all that wait.) */
+CASE(44, many_become_ready_without_memory, SHIM_ONLY | NEEDS_ROOT | NO_VALGRIND, 60)
+{
+    enum { COUNT = 120000, BYTES = 2 << 20, PAGE = 4096, SLOW = BYTES / 2 };
+    struct gate *gate = gate_start();
+    struct aiocb *cb = present(COUNT * sizeof *cb);
+    unsigned char *data = present(BYTES), *bytes = present(COUNT);
+    int source = gate_open(0, O_RDONLY), fd = memfd_create("reads", 0);
+    SETUP(fd >= 0 && ftruncate(fd, BYTES) == 0);
+    memset(data, 7, BYTES);
+    /* one page of what is written comes when the gate lets it in */
+    SETUP(mmap(data + SLOW, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, source, 0) == data + SLOW);
+    SETUP(madvise(data + SLOW, PAGE, MADV_RANDOM) == 0);
+    int hold = gate_hold(gate, GATE_READ, 0, 0, PAGE);
+    struct ends silent = open_stream(PIPE);
+    struct aiocb slow = request(fd, data, BYTES, 0), probe = request(silent.reader, bytes, 1, 0);
+    CHECK_EQ(aio_write(&slow), 0);
+    WAIT_FOR(gate_arrived(gate, GATE_READ, 0, 0, PAGE) > 0);
+    for (int i = 0; i < COUNT; i++) {
+        cb[i] = request(fd, bytes + i, 1, i % SLOW);
+        CHECK_EQ(aio_read(&cb[i]), 0);
+    }
+    CHECK_EQ(aio_read(&probe), 0);
+    CHECK(aio_cancel(silent.reader, &probe) != -1); /* the answer comes when all before was looked at */
+    set_limit(RLIMIT_DATA, 1 << 20);
+    gate_release(gate, hold);
+    CHECK_DONE(&slow, BYTES);
+    for (int i = 0; i < COUNT; i++) {
+        CHECK_DONE(&cb[i], 1);
+        CHECK(bytes[i] == 7, "read %d", i);
+    }
 }
 
 /* More lists than there is memory for. Each element has one end and tells of it once, and so does each list. */

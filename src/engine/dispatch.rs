@@ -22,7 +22,8 @@ pub struct Backlog {
     tickets: u32,
 }
 
-/// What a backlog holds before ready requests are left with the scheduler.
+/// What a backlog, or the queue of the engine's own transfers, holds before
+/// ready requests are left with the scheduler.
 const BACKLOG: usize = 4096;
 
 impl Backlog {
@@ -90,7 +91,10 @@ impl Engine {
     pub(super) fn dispatch(&mut self, runtime: &'static Runtime) {
         loop {
             self.refill(runtime);
-            while !self.ring_backlog.is_full() && !self.pool_backlog.is_full() {
+            while !self.ring_backlog.is_full()
+                && !self.pool_backlog.is_full()
+                && self.own.queue.len() < BACKLOG
+            {
                 let Some(handle) = self.scheduler.next_ready() else {
                     break;
                 };
