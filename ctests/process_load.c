@@ -76,6 +76,7 @@ static int first_file;
 static struct aiocb first_cb;
 static unsigned char first_data[256];
 static volatile sig_atomic_t first_result = -1;
+static int (*first_function)(struct aiocb *) = aio_read;
 static void first_call(int signo, siginfo_t *info, void *context)
 {
     (void)signo, (void)info, (void)context;
@@ -83,7 +84,7 @@ static void first_call(int signo, siginfo_t *info, void *context)
     struct itimerval off = {.it_value.tv_sec = 0};
     setitimer(ITIMER_REAL, &off, NULL);
     first_cb = request(first_file, first_data, sizeof first_data, 512);
-    first_result = aio_read(&first_cb);
+    first_result = first_function(&first_cb);
     errno = saved;
 }
 CASE(20, the_first_call_may_come_from_a_handler, GLIBC_OK, 20)
@@ -95,11 +96,12 @@ CASE(20, the_first_call_may_come_from_a_handler, GLIBC_OK, 20)
     CHECK_DONE(&first_cb, sizeof first_data);
     CHECK_EQ(pattern_wrong(first_data, sizeof first_data, 512, 8), -1);
 }
-/* At any moment: in the middle of malloc, of stdio, of another thread's start. */
+/* At any moment: in the middle of malloc, of stdio, and of another thread's start where the call itself starts none. */
 static void *nothing(void *argument) { return argument; }
-CASE(20, the_first_call_may_interrupt_anything, GLIBC_RACY, 60)
+static void interrupt_anything(bool threads)
 {
     first_file = temp_file(ON_DISK, 4096, 8, 0);
+    pattern_fill(first_data, sizeof first_data, 512, 8);
     uint64_t state = chance_seed();
     for (int i = 0; i < 150; i++) {
         pid_t child = fork();
@@ -115,7 +117,7 @@ CASE(20, the_first_call_may_interrupt_anything, GLIBC_RACY, 60)
                 *block = malloc(1 + below(&state, k % 32 ? 2000 : 300000));
                 if (k % 3 == 0)
                     fprintf(sink, "%p %ld\n", *block, k);
-                if (k % 20 == 0) {
+                if (threads && k % 20 == 0) {
                     pthread_t thread;
                     if (pthread_create(&thread, NULL, nothing, NULL) == 0)
                         pthread_join(thread, NULL);
@@ -129,4 +131,12 @@ CASE(20, the_first_call_may_interrupt_anything, GLIBC_RACY, 60)
         chance(&state);
         CHECK(wait_child(child, "first call in a handler") == 0, "child %d", i);
     }
+}
+/* A read of what is in memory needs no thread. */
+CASE(20, the_first_call_may_interrupt_anything, GLIBC_RACY, 60) { interrupt_anything(true); }
+/* A write to a disk does; to start it is what pthread_create, too, has a lock for. */
+CASE(20, the_first_call_may_interrupt_malloc, GLIBC_RACY, 60)
+{
+    first_function = aio_write;
+    interrupt_anything(false);
 }
