@@ -237,9 +237,9 @@ CASE(39, waitn_collects, SHIM_ONLY, 20)
     struct timespec limit = soon();
     start_file_reads(COUNT);
     for (unsigned have = 0; have < COUNT;) {
-        unsigned count = 10;
+        unsigned count = 10, least = COUNT - have < 10 ? COUNT - have : 10; /* of the last few it takes what there is */
         CHECK_EQ(waitn(list, 50, &count, &limit), 0);
-        CHECK(count >= 10 && count <= 50, "%u", count);
+        CHECK(count >= least && count <= 50, "%u", count);
         for (unsigned i = 0; i < count; i++)
             saw(list[i], COUNT);
         have += count;
