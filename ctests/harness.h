@@ -55,6 +55,7 @@ enum case_flags {
     NEEDS_ROOT = 64,    /* skipped, and counted as skipped, for other users */
     ALONE = 128,        /* compares times or touches limits of the system: nothing runs beside it */
     NO_VALGRIND = 256,  /* too big, or it plays with stacks and limits that valgrind needs itself */
+    AS_BUILT = 512,     /* about speed, bounds or moments that a perturbed library has not (src/perturb.rs) */
 };
 
 struct test_case {

@@ -71,7 +71,7 @@ static void large_write_is_served(void)
     close(file);
 }
 
-CASE(4, any_number_of_stuck_requests_leaves_the_rest_alone, GLIBC_DEFECT | NEEDS_ROOT, 90)
+CASE(4, any_number_of_stuck_requests_leaves_the_rest_alone, GLIBC_DEFECT | NEEDS_ROOT | AS_BUILT, 90)
 {
     static const int counts[] = {7, 8, 9, 10, 16, 17, 40, 63, 64, 65, 70};
     struct gate *gate = gate_start();
@@ -130,7 +130,7 @@ static void with_a_pool_of(const char *threads)
     CHECK_EQ(aio_cancel(stuck.fd[0], &stuck.cb[0]), AIO_NOTCANCELED);
     get_free();
 }
-CASE(4, a_pool_of_one_and_stuck_requests, SHIM_ONLY | NEEDS_ROOT, 30) { with_a_pool_of("1"); }
+CASE(4, a_pool_of_one_and_stuck_requests, SHIM_ONLY | NEEDS_ROOT | AS_BUILT, 30) { with_a_pool_of("1"); }
 CASE(4, a_pool_of_two_and_stuck_requests, SHIM_ONLY | NEEDS_ROOT, 30) { with_a_pool_of("2"); }
 
 /* From some time on no thread can be had: the last free one does not go into what may never end. */
@@ -202,7 +202,7 @@ CASE(4, a_stuck_write_with_o_sync_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT |
 CASE(4, a_stuck_write_with_o_dsync_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT | NO_VALGRIND, 30) { synchronous(O_DSYNC); }
 
 /* One that was not expected to wait may hold the others up, but not the next one soon after. */
-CASE(4, the_next_stuck_write_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT | NO_VALGRIND, 30)
+CASE(4, the_next_stuck_write_leaves_the_rest_alone, GLIBC_OK | NEEDS_ROOT | NO_VALGRIND | AS_BUILT, 30)
 {
     struct gate *gate = gate_start();
     write_held(gate, 0, 0);

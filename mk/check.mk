@@ -6,14 +6,14 @@
 #   make check-valgrind                                               the C tests under memcheck (half an hour)
 #   make check-load                                                   the C tests beside stress-ng, REPEAT times
 
-CHECKS += rust-check loom c-test symbols-test header-test trace-test unaware-test sanitizer-test
+CHECKS += rust-check loom c-test perturbed-test symbols-test header-test trace-test unaware-test sanitizer-test
 C_TEST_OPTS ?=
 REPEAT ?= 20
 # Not in the recipe: make would run a line that names it even under -n.
 export CHECK_MAKE := $(MAKE)
 script_env = LIB='$(LIB)' CC='$(CC)' CARGO='$(CARGO)'
 
-.PHONY: check check-tools c-test symbols-test header-test trace-test unaware-test sanitizer-test check-valgrind check-load
+.PHONY: check check-tools c-test perturbed-test symbols-test header-test trace-test unaware-test sanitizer-test check-valgrind check-load
 
 check: check-tools all
 	@bash ctests/check $(CHECKS)
@@ -23,6 +23,12 @@ check-tools:
 
 c-test: all
 	@CC='$(CC)' ctests/run --lib '$(LIB)' --record target/ctests/record.json $(C_TEST_OPTS)
+
+# The library with rare states made common: small bounds, refusals, pauses (src/perturb.rs).
+perturbed-test:
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 $(CARGO) rustc --release --lib \
+		--crate-type cdylib --target-dir $(BUILD)/perturbed -- --cfg perturbed
+	@CC='$(CC)' ctests/run --lib $(BUILD)/perturbed/release/libaio_shim.so --perturbed --backend ring,workers $(C_TEST_OPTS)
 
 symbols-test: all
 	@$(script_env) bash ctests/symbols.sh

@@ -11,6 +11,7 @@ use std::ffi::c_int;
 
 use crate::abi::Aiocb;
 use crate::notify::{Notice, Origin};
+use crate::perturb;
 use crate::probes;
 use crate::process::Runtime;
 use crate::request::{self, Outcome};
@@ -24,7 +25,7 @@ pub struct Batch {
 }
 
 /// Notices collected before they are handed over.
-const NOTICES: usize = 64;
+const NOTICES: usize = perturb::bound(64, 2);
 
 impl Batch {
     pub const fn new() -> Self {
@@ -57,6 +58,7 @@ impl Batch {
             }
             runtime.collector.publish(cb, outcome, false)
         };
+        perturb::pause(40, 1000);
         runtime
             .load
             .remove(fildes, progress.file_slot, progress.kind);

@@ -11,6 +11,7 @@ mod file_system;
 use std::ffi::c_int;
 
 use crate::load;
+use crate::perturb;
 use crate::scheduler::FileKey;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys;
@@ -215,7 +216,7 @@ pub struct Hint {
     pub inline: Inline,
 }
 
-const HINTS: usize = 1024;
+const HINTS: usize = perturb::bound(1024, 3);
 
 // A hint's word: the way in bits 0..8, how many reads to leave unasked in
 // 18..23, misses in a row in 23..26, the number in 32..64.

@@ -45,6 +45,7 @@ mod message;
 mod notify;
 mod objects;
 mod own_descriptors;
+mod perturb;
 mod probes;
 mod process;
 mod refusal;

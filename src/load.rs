@@ -12,12 +12,13 @@
 
 use std::ffi::c_int;
 
+use crate::perturb;
 use crate::request::Kind;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-const DESCRIPTORS: usize = 1024;
+const DESCRIPTORS: usize = perturb::bound(1024, 3);
 /// Slots by file; the number fits the nine bits of a status word.
-const FILES: usize = 512;
+const FILES: usize = perturb::bound(512, 3);
 /// By descriptor and by file, reads count in the low half of a counter,
 /// everything else in the high.
 const WRITE: u64 = 1 << 32;

@@ -14,6 +14,7 @@ use crate::engine;
 use crate::intake::Push;
 use crate::lanes::inline;
 use crate::notify::{Notice, Origin};
+use crate::perturb;
 use crate::probes;
 use crate::process::Runtime;
 use crate::request::{self, Kind, ListPlace};
@@ -142,6 +143,7 @@ impl Claimed {
     /// Hands it to the engine.
     pub fn push(self, runtime: &'static Runtime) -> Result<(), c_int> {
         self.prepare(runtime, ListPlace::NONE);
+        perturb::pause(100, 1000);
         let word = self.cb.to_word();
         // SAFETY: claimed by us; once pushed, it is not touched.
         let link = unsafe { self.cb.link() };

@@ -15,6 +15,8 @@ use libc::{c_int, c_long};
 
 pub use crate::clock::now_ns;
 #[cfg(not(loom))]
+use crate::perturb;
+#[cfg(not(loom))]
 use crate::sync::atomic::AtomicU32;
 #[cfg(loom)]
 pub use crate::sync::model::{futex_wait, futex_wait_until, futex_wake};
@@ -69,6 +71,10 @@ pub fn timespec(duration: Duration) -> libc::timespec {
 /// Err: EAGAIN (another value), EINTR, ETIMEDOUT.
 #[cfg(not(loom))]
 pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Result<(), c_int> {
+    if perturb::refuses(10) {
+        // As if another had moved the word.
+        return Err(libc::EAGAIN);
+    }
     // No error to the program: a word that moved before the sleep.
     let _errno = KeepErrno::new();
     let limit = timeout.map(timespec);
@@ -92,6 +98,10 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) ->
 /// `until` (null: without limit). 0, or the errno; errno itself is kept.
 #[cfg(not(loom))]
 pub fn futex_wait_until(word: &AtomicU32, expected: u32, until: *const libc::timespec) -> c_int {
+    if perturb::refuses(4) {
+        // A stray wake.
+        return 0;
+    }
     let _errno = KeepErrno::new();
     // SAFETY: `word` outlives the call; `until` is null or a live timespec of
     // the caller.

@@ -16,13 +16,14 @@
 use std::ffi::c_int;
 
 use crate::abi::{Aiocb, aiocb};
+use crate::perturb;
 use crate::process::Runtime;
 use crate::request::{self, Marked};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sys;
 
 /// Slots; a mark is an index in 1..SLOTS.
-const SLOTS: usize = 1024;
+const SLOTS: usize = perturb::bound(1024, 64);
 /// The mark of a request that several threads wait for.
 const MANY: u16 = u16::MAX;
 

@@ -7,12 +7,13 @@
 //! here, never touched; memory comes from the kernel directly, because a
 //! signal handler may be who asks; all zero is the empty store.
 
+use crate::perturb;
 use crate::request::Outcome;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::sys;
 
 /// Nodes of the first chunk; each further one has twice as many.
-const FIRST: u32 = 256;
+const FIRST: u32 = perturb::bound(256, 2) as u32;
 const CHUNKS: usize = 22;
 
 /// No node; a node is its number plus one.

@@ -14,23 +14,27 @@ use crate::descriptor::Nature;
 use crate::memory;
 use crate::message::{Message, Question};
 use crate::notify::{Notice, Origin};
+use crate::perturb;
 use crate::process::Runtime;
 use crate::request::{self, Kind};
 use crate::scheduler::{Direction, Operation, Submission};
 use crate::stats::Lane;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
+/// Descriptors remembered, by their numbers.
+const NATURES: usize = perturb::bound(64, 2);
+
 /// What descriptors are, remembered for one batch.
 pub struct Natures {
     batch: u64,
-    known: [(u64, c_int, Result<Nature, c_int>); 64],
+    known: [(u64, c_int, Result<Nature, c_int>); NATURES],
 }
 
 impl Natures {
     pub fn new() -> Self {
         Natures {
             batch: 1,
-            known: [(0, 0, Err(libc::EBADF)); 64],
+            known: [(0, 0, Err(libc::EBADF)); NATURES],
         }
     }
 
@@ -40,7 +44,7 @@ impl Natures {
     }
 
     pub fn of(&mut self, runtime: &Runtime, fildes: c_int) -> Result<Nature, c_int> {
-        let place = &mut self.known[fildes as usize % 64];
+        let place = &mut self.known[fildes as usize % NATURES];
         if place.0 != self.batch || place.1 != fildes {
             *place = (self.batch, fildes, Nature::of(fildes));
             if let Ok(nature) = &place.2 {
@@ -79,6 +83,7 @@ impl Engine {
         if runtime.intake.is_empty() {
             return false;
         }
+        perturb::pause(20, 1000);
         self.accepting = true;
         self.natures.forget();
         runtime.intake.take().drain(link, |word| {

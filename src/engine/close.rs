@@ -14,6 +14,7 @@ use super::{Engine, NO_PIN, Place, socket};
 use crate::descriptor::Class;
 use crate::message::{Message, Question};
 use crate::own_descriptors;
+use crate::perturb;
 use crate::process::Runtime;
 use crate::scheduler::{Direction, Handle, Operation, State};
 use crate::stats::Lane;
@@ -73,6 +74,7 @@ impl Engine {
         }
         self.natures.forget();
         self.batch.flush(runtime);
+        perturb::pause(4, 2000);
         if jobs.is_empty() {
             message.reply(0);
         } else {

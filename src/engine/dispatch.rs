@@ -10,6 +10,7 @@ use std::ffi::c_int;
 use super::{Engine, Place};
 use crate::descriptor::Class;
 use crate::lanes::workers::{Job, Key, Progress, Work};
+use crate::perturb;
 use crate::probes;
 use crate::process::Runtime;
 use crate::request::{self, Kind};
@@ -24,7 +25,7 @@ pub struct Backlog {
 
 /// What a backlog, or the queue of the engine's own transfers, holds before
 /// ready requests are left with the scheduler.
-const BACKLOG: usize = 4096;
+const BACKLOG: usize = perturb::bound(4096, 3);
 
 impl Backlog {
     pub fn new() -> Self {
@@ -66,9 +67,9 @@ impl Backlog {
 /// Entries handed to the ring at once: a device begins with the first while
 /// the next are made, and ends them one after the other, not all together. At
 /// depth 32 that is a tenth more throughput than a burst gets.
-const PIECE: u32 = 4;
+const PIECE: u32 = perturb::bound(4, 1) as u32;
 /// But a burst of so many, such as a list, is one submission.
-const BURST: u32 = 32;
+const BURST: u32 = perturb::bound(32, 2) as u32;
 /// Largest transfer the engine carries out itself: the time of a few
 /// system calls.
 const OWN_LENGTH: usize = 64 * 1024;
@@ -247,7 +248,9 @@ impl Engine {
             // SAFETY: the members are the caller's, valid while in progress;
             // a refusal leaves the entry in the queue, where it is found
             // again when the ring is given up.
-            if unsafe { ring.start(handle, fildes, kind, &transfer, offset) }.is_err() {
+            if perturb::refuses(5)
+                || unsafe { ring.start(handle, fildes, kind, &transfer, offset) }.is_err()
+            {
                 // It took no entry.
                 self.queue_for_pool(handle);
             } else if self.taken < BURST && ring.unsubmitted() >= PIECE {
@@ -340,6 +343,7 @@ impl Engine {
 
     fn feed_pool(&mut self, runtime: &'static Runtime) {
         if !self.jobs.is_empty() {
+            perturb::pause(20, 500);
             runtime.pool.push(&mut self.jobs);
             self.jobs.shrink_to(64);
             let self_helps = self.ring.is_none();

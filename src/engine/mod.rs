@@ -38,6 +38,7 @@ use crate::descriptor::Class;
 use crate::lanes::ring::Ring;
 use crate::lanes::workers::{Done, End, Job};
 use crate::message::Message;
+use crate::perturb;
 use crate::process::Runtime;
 use crate::request::Outcome;
 use crate::scheduler::{Handle, Order, Scheduler};
@@ -182,6 +183,7 @@ impl Engine {
     /// One round: what workers ended, what became ready, what was submitted;
     /// then whatever may start is started. True if anything was found.
     pub fn turn(&mut self, runtime: &'static Runtime) -> bool {
+        perturb::pause(60, 500);
         let mut found = self.take_done(runtime);
         found |= self.take_events(runtime);
         found |= self.take_intake(runtime);
@@ -216,6 +218,7 @@ impl Engine {
             // A sync that was submitted while the write was in progress
             // carries its error, though it may still lie on the intake. (One
             // that comes in this very moment does so, too.)
+            perturb::pause(8, 1000);
             self.take_intake(runtime);
         }
         self.retire(runtime, handle, outcome.err());

@@ -16,6 +16,7 @@ use super::Engine;
 use crate::descriptor::Class;
 use crate::lanes::inline;
 use crate::lanes::workers::{Progress, positioned, positioned_with};
+use crate::perturb;
 use crate::probes;
 use crate::process::Runtime;
 use crate::request::{Kind, Outcome};
@@ -90,7 +91,7 @@ impl Own {
     fn took(&mut self, length: usize, begin: u64, end: u64) -> bool {
         let time = end - begin;
         let slow = time > SLOW_NS + length as u64 * COPY_NS;
-        let disk = slow && self.slow || time > VERY_SLOW_NS;
+        let disk = slow && self.slow || time > VERY_SLOW_NS || perturb::refuses(4);
         self.slow = slow;
         if disk {
             let penance = if time > STALL_NS {
@@ -120,7 +121,7 @@ impl Engine {
         {
             // The loop that owns the ring meets the refusal next.
         }
-        let mut quick = 16;
+        let mut quick = perturb::bound(16, 2);
         while let Some(handle) = self.own.queue.pop_front() {
             let (kind, transfer, offset) = self.transfer(handle);
             let fildes = self.scheduler.payload(handle).fildes;

@@ -15,7 +15,7 @@ use crate::config::Backend;
 use crate::lanes::ring::{Ring, Token};
 use crate::process::Runtime;
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::{probes, refusal, sys, thread};
+use crate::{perturb, probes, refusal, sys, thread};
 
 const REST: u32 = 0;
 const STARTING: u32 = 1;
@@ -287,7 +287,9 @@ impl Engine {
             None if self.is_patient() => self.patience.left_over(),
             _ => None,
         };
+        perturb::pause(60, 300);
         let sample = runtime.wakeup.prepare();
+        perturb::pause(60, 300);
         let Some(ring) = self.ring.as_mut() else {
             return Err(libc::ENOSYS);
         };
@@ -362,6 +364,6 @@ fn shorter(limit: Option<Duration>, other: Duration) -> Option<Duration> {
 /// Entries handed over at once rather than with the next sleep.
 const SUBMIT_AT_ONCE: u32 = 4;
 /// Completions published before their waiters are woken.
-const REAP: usize = 64;
+const REAP: usize = perturb::bound(64, 1);
 /// As for the pool's own threads.
 const STUCK: Duration = Duration::from_millis(10);

@@ -17,6 +17,7 @@ use crate::descriptor::Class;
 use crate::lanes::workers::{
     Way, is_ready, is_shut, send_empty, try_nonblocking, try_now, whole_length,
 };
+use crate::perturb;
 use crate::probes;
 use crate::process::Runtime;
 use crate::request::Kind;
@@ -64,7 +65,7 @@ enum Waits {
 }
 
 /// Partial writes in one go before others get their turn.
-const ROUNDS: u32 = 8;
+const ROUNDS: u32 = perturb::bound(8, 1) as u32;
 
 /// Readiness that comes sooner than this was there already.
 const AT_ONCE: u64 = 1_000_000;

@@ -13,6 +13,7 @@ use std::ffi::c_int;
 use crate::abi::Members;
 use crate::descriptor::{self, Hint, Inline};
 use crate::lanes::workers::{Progress, positioned, positioned_with};
+use crate::perturb;
 use crate::process::Runtime;
 use crate::request::{Kind, Outcome};
 use crate::sys;
@@ -22,7 +23,8 @@ const LARGEST: usize = 64 * 1024;
 
 /// Tries it. None: it is the engine's.
 pub fn attempt(runtime: &Runtime, kind: Kind, members: &Members, hint: Hint) -> Option<Outcome> {
-    if members.length > LARGEST || members.length == 0 || members.offset < 0 {
+    let refused = perturb::refuses(3);
+    if refused || members.length > LARGEST || members.length == 0 || members.offset < 0 {
         return None;
     }
     let fildes = members.fildes;
@@ -78,6 +80,9 @@ pub fn read_cached(fildes: c_int, buffer: usize, length: usize, offset: i64) -> 
             libc::RWF_NOWAIT,
         )
     };
+    if perturb::refuses(3) {
+        return None;
+    }
     let bytes = part(0).ok()?;
     if bytes == length {
         return Some(Ok(bytes));

@@ -23,13 +23,14 @@ use super::lanes::{Claim, Done, LaneId, State};
 use super::notice::Notice;
 use super::pace::Hold;
 use super::tally::Tally;
+use crate::perturb;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Notices that a posting thread hands over itself, at most.
-const INLINE: usize = 4;
+const INLINE: usize = perturb::bound(4, 1);
 /// Entries handed over in one claim, at most.
-const BATCH: usize = if cfg!(loom) { 2 } else { 32 };
+const BATCH: usize = if cfg!(loom) { 2 } else { perturb::bound(32, 2) };
 /// When to try again after the notifier's thread could not be made.
 const HELP_NS: u64 = 10_000_000;
 

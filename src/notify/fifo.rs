@@ -8,9 +8,10 @@
 use std::collections::VecDeque;
 
 use super::notice::Notice;
+use crate::perturb;
 
 /// Notices in one block: about 5 KiB.
-const BLOCK: usize = 126;
+const BLOCK: usize = perturb::bound(126, 2);
 
 /// A notice that is kept, and since when (CLOCK_MONOTONIC, ns).
 #[derive(Clone, Copy)]

@@ -16,10 +16,11 @@ use io_uring::squeue::Entry;
 
 use crate::config::Without;
 use crate::own_descriptors;
+use crate::perturb;
 use crate::sys;
 
 /// Submission entries. Small enough for a low RLIMIT_MEMLOCK.
-const ENTRIES: u32 = 256;
+const ENTRIES: u32 = perturb::bound(256, 4) as u32;
 /// Completion entries: what may be in flight, polls included.
 const COMPLETIONS: u32 = 2048;
 

@@ -19,6 +19,7 @@ use crate::abi::TRANSFER_MAX;
 use crate::config::Without;
 use crate::lanes::workers::{Progress, Way};
 use crate::own_descriptors;
+use crate::perturb;
 use crate::request::Kind;
 use crate::scheduler::Handle;
 use crate::sys;
@@ -28,7 +29,7 @@ use memory::Memory;
 
 /// Transfers in flight at once. What exceeds it waits where it can still be
 /// overtaken and cancelled; devices queue less than this.
-const IN_FLIGHT: usize = 512;
+const IN_FLIGHT: usize = perturb::bound(512, 3);
 /// How much later than asked for a sleep may end, in nanoseconds.
 const SLACK: u64 = 500_000;
 

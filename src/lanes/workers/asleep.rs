@@ -2,12 +2,16 @@
 //!
 //! Who comes in: the pool, when a descriptor is being closed that a job uses.
 
+use crate::perturb;
 use crate::sys;
 
 /// Does a thread of ours sleep inside a transfer? The kernel takes the file
 /// from the descriptor before it can sleep for its data. Without /proc the
 /// answer is no: then the end of the job is waited for.
 pub fn sleeps_in_a_call(thread: u32) -> bool {
+    if perturb::refuses(2) {
+        return false;
+    }
     let mut text = [0u8; 64];
     let mut path = sys::Line::new();
     path.text("/proc/self/task/")

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::{Done, End, Job, Next, Pool, wake_idle};
 use crate::completion::Batch;
 use crate::engine;
+use crate::perturb;
 use crate::probes;
 use crate::process::Runtime;
 use crate::stats::Lane;
@@ -120,6 +121,7 @@ fn work(runtime: &'static Runtime) {
     loop {
         if pool.leads() {
             runtime.wakeup.awake();
+            perturb::pause(15, 500);
             engine::lead(runtime);
         }
         if let Some(job) = take(runtime, number, &mut rest) {
@@ -172,6 +174,7 @@ fn take(runtime: &'static Runtime, number: u32, rest: &mut Rest) -> Option<Job> 
 fn run(runtime: &'static Runtime, job: &Job) {
     probes::start(job.cb, Lane::Workers);
     runtime.stats.job();
+    perturb::pause(8, 1500);
     let end = match job.run() {
         Err(error) if job.kind.is_write() => End::WriteFailed(error),
         outcome => {
@@ -183,7 +186,9 @@ fn run(runtime: &'static Runtime, job: &Job) {
         }
     };
     let pool = &runtime.pool;
+    perturb::pause(12, 1000);
     pool.finished(job.handle);
+    perturb::pause(20, 800);
     let must_hear = matches!(end, End::WriteFailed(_));
     pool.report(Done {
         handle: job.handle,
@@ -218,6 +223,7 @@ fn sleep(runtime: &'static Runtime, rest: &mut Rest) -> bool {
     let has_job = !rest.keeps_free && pool.has_work();
     // The word sampled may be no longer the one that is moved.
     let moved = pool.leads() != leads;
+    perturb::pause(15, 500);
     let slept = if has_job || must_lead || moved {
         Ok(())
     } else {
