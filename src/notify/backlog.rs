@@ -84,29 +84,41 @@ impl Backlog {
 
     /// Takes over notices, first come first sent in each lane.
     pub fn post(&self, world: &impl World, notices: &[Notice]) {
+        let mut left = notices;
+        loop {
+            left = &left[self.take_over(world, left)..];
+            if left.is_empty() {
+                return;
+            }
+            // Memory ran out. Losing a notice is not an answer, so the poster
+            // waits: deliveries make room, also of what was just taken over;
+            // its own, where there is no thread for the notifier.
+            world.out_of_memory();
+            if self.help_at().is_some() {
+                self.retry(world);
+            }
+        }
+    }
+
+    /// Takes over what there is memory for, and sees to its delivery; how
+    /// many that are.
+    fn take_over(&self, world: &impl World, notices: &[Notice]) -> usize {
         let now = world.now();
         let (max_waiting, _) = world.limits();
         let inline = notices.len() <= INLINE;
         let mut mine: Option<LaneId> = None;
         let mut at = None;
         let mut callbacks = false;
+        let mut taken = 0;
 
         let mut state = self.state.lock();
         for &notice in notices {
             let id = notice.lane();
             let entry = Waiting { notice, since: now };
-            let was_empty = loop {
-                match state.push(entry, max_waiting, &self.tally) {
-                    Ok(was_empty) => break was_empty,
-                    Err(_) => {
-                        // Losing the notice is not an answer, so the poster
-                        // waits: others' deliveries make room.
-                        drop(state);
-                        world.out_of_memory();
-                        state = self.state.lock();
-                    }
-                }
+            let Ok(was_empty) = state.push(entry, max_waiting, &self.tally) else {
+                break;
             };
+            taken += 1;
             if id == LaneId::CALLBACKS {
                 callbacks = true;
             } else if was_empty {
@@ -140,6 +152,7 @@ impl Backlog {
         if let Some(claim) = claim {
             self.deliver(world, claim, &room[..claim.count]);
         }
+        taken
     }
 
     /// Delivers what was claimed, and sees to the rest of the lane.
