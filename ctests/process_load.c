@@ -133,7 +133,7 @@ static void interrupt_anything(bool threads)
     }
 }
 /* A read of what is in memory needs no thread. */
-CASE(20, the_first_call_may_interrupt_anything, GLIBC_RACY, 60) { interrupt_anything(true); }
+CASE(20, the_first_call_may_interrupt_anything, GLIBC_RACY | AS_BUILT, 60) { interrupt_anything(true); }
 /* A write to a disk does; to start it is what pthread_create, too, has a lock for. */
 CASE(20, the_first_call_may_interrupt_malloc, GLIBC_RACY, 60)
 {

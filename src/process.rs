@@ -19,6 +19,7 @@ use crate::lanes::workers::{Poller, Pool};
 use crate::load::Load;
 use crate::notify::Notifier;
 use crate::own_descriptors;
+use crate::perturb;
 use crate::stats::Stats;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -113,9 +114,8 @@ impl Runtime {
             (&raw mut (*fresh).pool).write(Pool::new(&config));
             (&raw mut (*fresh).poller).write(Poller::new());
             (&raw mut (*fresh).notifier).copy_from_nonoverlapping(&PRISTINE, 1);
-            (&raw mut (*fresh).idle_ns).write(AtomicU64::new(
-                u64::from(config.idle_seconds) * 1_000_000_000,
-            ));
+            (&raw mut (*fresh).idle_ns)
+                .write(AtomicU64::new(u64::from(config.idle_seconds) * SECOND));
             (*fresh).notifier.configure(crate::notify::Config {
                 overflow_signal: config.overflow_signal,
                 max_waiting: config.max_waiting,
@@ -177,9 +177,12 @@ impl Runtime {
     /// Sets it (aio_init).
     pub fn set_idle_seconds(&self, seconds: u32) {
         self.idle_ns
-            .store(u64::from(seconds) * 1_000_000_000, Ordering::Relaxed);
+            .store(u64::from(seconds) * SECOND, Ordering::Relaxed);
     }
 }
+
+/// One of those for which a thread stays without work, in nanoseconds.
+const SECOND: u64 = perturb::bound(1_000_000_000, 20_000_000) as u64;
 
 /// The anchor page, made at first use.
 fn anchor(config: &Config) -> Option<&'static Anchor> {

@@ -7,6 +7,7 @@
 //! sleeps only while the word still has the sampled value; the waker first
 //! gives the work, then looks for SLEEPING, then moves the word, then wakes.
 
+use crate::perturb;
 use crate::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
 use crate::sys;
 
@@ -60,7 +61,9 @@ impl Wakeup {
         if self.state.load(Ordering::SeqCst) == SLEEPING
             && self.state.swap(AWAKE, Ordering::SeqCst) == SLEEPING
         {
+            perturb::pause(30, 500);
             self.word.fetch_add(1, Ordering::SeqCst);
+            perturb::pause(30, 500);
             self.signal();
             return true;
         }

@@ -159,6 +159,7 @@ impl Backlog {
     fn deliver(&self, world: &impl World, claim: Claim, entries: &[Option<Waiting>]) {
         let mut done = [Done::Sent; BATCH];
         let (count, hold) = world.deliver(&claim, entries, &mut done[..entries.len()]);
+        perturb::pause(30, 500);
         let now = world.now();
         let mut state = self.state.lock();
         let (max_waiting, _) = world.limits();
