@@ -178,6 +178,8 @@ pub unsafe extern "C" fn aio_suspend(
 /// AIO_NOTCANCELED (at least one is being carried out and will complete),
 /// AIO_ALLDONE (there was none), or -1 with EBADF, or EINVAL if the control
 /// block names another descriptor. A cancelled read has consumed nothing.
+/// For a moment after a request has ended, all of its descriptor may still be
+/// AIO_NOTCANCELED; the request itself is AIO_ALLDONE at once.
 /// Async-signal-safe. Source: POSIX.1-2024.
 ///
 /// cbindgen:postfix=AIO_SHIM_NOTHROW
