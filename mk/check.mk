@@ -28,7 +28,7 @@ c-test: all
 perturbed-test:
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 $(CARGO) rustc --release --lib \
 		--crate-type cdylib --target-dir $(BUILD)/perturbed -- --cfg perturbed
-	@CC='$(CC)' ctests/run --lib $(BUILD)/perturbed/release/libaio_shim.so --perturbed --backend ring,workers $(C_TEST_OPTS)
+	@CC='$(CC)' ctests/run --lib $(BUILD)/perturbed/release/libaio_shim.so --perturbed --backend ring,workers --jobs 8 $(C_TEST_OPTS)
 
 symbols-test: all
 	@$(script_env) bash ctests/symbols.sh
