@@ -101,9 +101,13 @@ static void *nothing(void *argument) { return argument; }
 static void interrupt_anything(bool threads)
 {
     first_file = temp_file(ON_DISK, 4096, 8, 0);
-    pattern_fill(first_data, sizeof first_data, 512, 8);
+    bool writes = first_function == aio_write;
+    unsigned char found[sizeof first_data];
     uint64_t state = chance_seed();
     for (int i = 0; i < 150; i++) {
+        unsigned seed = writes ? (unsigned)i + 9 : 8; /* each child writes something else */
+        if (writes)
+            pattern_fill(first_data, sizeof first_data, 512, seed);
         pid_t child = fork();
         if (child == 0) {
             struct itimerval soon = {.it_value.tv_usec = 50 + (long)below(&state, 3000)};
@@ -125,7 +129,8 @@ static void interrupt_anything(bool threads)
             }
             CHECK_EQ(first_result, 0);
             CHECK_DONE(&first_cb, sizeof first_data);
-            CHECK_EQ(pattern_wrong(first_data, sizeof first_data, 512, 8), -1);
+            SETUP(pread(first_file, found, sizeof found, 512) == sizeof found);
+            CHECK_EQ(pattern_wrong(writes ? found : first_data, sizeof found, 512, seed), -1);
             _exit(0);
         }
         chance(&state);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# make check: everything that must hold, in about ten minutes; its last line is "N passed, M failed".
+# make check: everything that must hold, in about a quarter of an hour; its last line is "N passed, M failed".
 # A part that wants to be in it adds a target that ends with such a line to CHECKS.
 #
 #   make c-test C_TEST_OPTS='--backend ring --filter "suspend.*"'    part of the C tests; ctests/run --help

@@ -25,7 +25,7 @@ const KEPT: usize = 2;
 const SIZE: usize = 512 << 10;
 /// What must be left for a request to be taken over. Those that were need
 /// most where the lanes are full: two backlogs of 4096 (`engine/dispatch.rs`)
-/// take some 320 KiB.
+/// take some 320 KiB, as many of the engine's own transfers 24.
 const ENOUGH: usize = 384 << 10;
 /// And what of that must be in one piece: the largest thing that is allocated
 /// without asking is a chunk of the scheduler's table, 32 KiB. (What grows by
