@@ -76,6 +76,15 @@ pub fn is_shared_memory(fildes: c_int) -> bool {
     unsafe { libc::fcntl(fildes, libc::F_GET_SEALS) >= 0 }
 }
 
+/// Is this number, now, a file of a local file system or of memory, or a block
+/// device: does each transfer end by itself?
+pub fn is_local(fildes: c_int) -> bool {
+    status(fildes).is_ok_and(|file| match file.mode & libc::S_IFMT {
+        libc::S_IFREG => file_system::of(fildes, &file) != FileSystem::Foreign,
+        kind => kind == libc::S_IFBLK,
+    })
+}
+
 impl Nature {
     /// Asks the kernel. Err: EBADF.
     pub fn of(fildes: c_int) -> Result<Nature, c_int> {
@@ -140,7 +149,15 @@ impl Nature {
             Class::Memory => Inline::CacheReads,
             _ => Inline::Never,
         };
-        Hint { inline }
+        Hint {
+            inline,
+            local: match self.class {
+                Class::Direct => Local::Direct,
+                Class::Buffered => Local::Cached,
+                Class::Memory => Local::Memory,
+                _ => Local::No,
+            },
+        }
     }
 }
 
@@ -214,12 +231,27 @@ pub enum Inline {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hint {
     pub inline: Inline,
+    pub local: Local,
+}
+
+/// Is it a file whose transfers end by themselves, without a server?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Local {
+    No = 0,
+    /// Each transfer waits for the device.
+    Direct = 1,
+    /// Through the page cache; no write waits for the device as a rule.
+    Cached = 2,
+    Memory = 3,
 }
 
 const HINTS: usize = perturb::bound(1024, 3);
 
-// A hint's word: the way in bits 0..8, how many reads to leave unasked in
-// 18..23, misses in a row in 23..26, the number in 32..64.
+// A hint's word: the way in bits 0..8, whether it is local in 8..10, how
+// many reads to leave unasked in 18..23, misses in a row in 23..26, the number
+// in 32..64.
+const LOCAL_SHIFT: u32 = 8;
 const SKIP_SHIFT: u32 = 18;
 const SKIP_MOST: u64 = 31;
 const MISSES_SHIFT: u32 = 23;
@@ -244,6 +276,12 @@ impl Hints {
                     2 => Inline::CacheReads,
                     3 => Inline::Memory,
                     _ => Inline::Never,
+                },
+                local: match word >> LOCAL_SHIFT & 3 {
+                    1 => Local::Direct,
+                    2 => Local::Cached,
+                    3 => Local::Memory,
+                    _ => Local::No,
                 },
             });
         }
@@ -288,7 +326,9 @@ impl Hints {
     /// Remembers what the engine, or a first look, found.
     pub fn learn(&self, fildes: c_int, nature: &Nature) {
         let hint = nature.hint();
-        let word = u64::from(fildes as u32) << 32 | hint.inline as u64;
+        let word = u64::from(fildes as u32) << 32
+            | (hint.local as u64) << LOCAL_SHIFT
+            | hint.inline as u64;
         let place = self.place(fildes);
         if place.load(Ordering::Relaxed) & KNOWN != word {
             place.store(word, Ordering::Relaxed);

@@ -8,14 +8,34 @@
 //! the stack is closed, so that a push can never be left lying.
 //!
 //! Words on the stack: the address of a control block, or the address of a
-//! [`Message`](crate::message::Message) with the lowest bit set.
+//! [`Message`](crate::message::Message) with the lowest bit set. Below the
+//! oldest lies END, or the number of a [recall](crate::recall).
 
+use crate::recall::Number;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// No engine: it must be started before anything can be pushed.
 const CLOSED: u64 = 0;
 /// The end of every chain: no node has this address.
 const END: u64 = 2;
+/// Set in the end of a chain whose oldest request was taken back by its
+/// waiter; the bits above say which recall it was.
+const RECALL: u64 = 4;
+const RECALL_SHIFT: u32 = 3;
+
+/// Is this link the end of a chain?
+pub fn is_last(link: u64) -> bool {
+    link & (END | RECALL) != 0
+}
+
+/// Makes the node of this link the oldest of what was taken off the stack.
+pub fn end_at(link: &AtomicU64) {
+    link.store(END, Ordering::Relaxed);
+}
+
+fn recall_end(number: Number) -> u64 {
+    number.0 << RECALL_SHIFT | RECALL
+}
 
 /// The stack.
 pub struct Intake {
@@ -58,8 +78,36 @@ impl Intake {
         }
     }
 
+    /// Is this node the newest?
+    pub fn has_on_top(&self, node: u64) -> bool {
+        self.head.load(Ordering::SeqCst) == node
+    }
+
+    /// Takes everything back if this node is still the newest; the number is
+    /// left in its place.
+    pub fn recall(&self, newest: u64, number: Number) -> bool {
+        self.head
+            .compare_exchange(
+                newest,
+                recall_end(number),
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// What was recalled is done: nobody need hear of it.
+    pub fn forget(&self, number: Number) {
+        let _ = self.head.compare_exchange(
+            recall_end(number),
+            END,
+            Ordering::SeqCst,
+            Ordering::Relaxed,
+        );
+    }
+
     /// Takes everything; the oldest node comes first in the chain returned
-    /// (END-terminated; see [`Chain`]).
+    /// (see [`Chain`]).
     pub fn take(&self) -> Chain {
         if self.is_empty() {
             return Chain(END);
@@ -71,7 +119,7 @@ impl Intake {
     /// Is there nothing to take? (SeqCst: the last look before sleeping.)
     pub fn is_empty(&self) -> bool {
         let head = self.head.load(Ordering::SeqCst);
-        head == END || head == CLOSED
+        is_last(head) || head == CLOSED
     }
 
     /// Opens the stack: from now on somebody takes.
@@ -93,26 +141,42 @@ impl Intake {
     }
 }
 
+/// What is found in a chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// Before all others: an older request than these was taken back.
+    Recalled(Number),
+    Node(u64),
+}
+
 /// A chain of nodes taken from the stack.
 pub struct Chain(u64);
 
 impl Chain {
+    /// The chain whose newest node this is.
+    pub fn from(newest: u64) -> Chain {
+        Chain(newest)
+    }
+
     /// Turns the chain round, newest first to oldest first, through the link
-    /// words that `link` finds; calls `visit` for each node, oldest first.
-    /// A node's link is free for other use once it is visited.
-    pub fn drain<'a>(self, link: impl Fn(u64) -> &'a AtomicU64, mut visit: impl FnMut(u64)) {
+    /// words that `link` finds; calls `visit` for each node, oldest first. A
+    /// node's link is free for other use once it is visited.
+    pub fn drain<'a>(self, link: impl Fn(u64) -> &'a AtomicU64, mut visit: impl FnMut(Taken)) {
         let mut older = END;
         let mut node = self.0;
-        while node != END {
+        while !is_last(node) {
             let next = link(node).load(Ordering::Relaxed);
             link(node).store(older, Ordering::Relaxed);
             older = node;
             node = next;
         }
+        if node & RECALL != 0 {
+            visit(Taken::Recalled(Number(node >> RECALL_SHIFT)));
+        }
         node = older;
-        while node != END {
+        while !is_last(node) {
             let next = link(node).load(Ordering::Relaxed);
-            visit(node);
+            visit(Taken::Node(node));
             node = next;
         }
     }

@@ -187,6 +187,12 @@ impl Load {
             || file().is_none_or(|slot| self.file(slot).load(Ordering::SeqCst) >= least)
     }
 
+    /// How many requests are outstanding?
+    pub fn outstanding(&self) -> usize {
+        let count = |all: &All| (all.count.load(Ordering::SeqCst) / OUTSTANDING) as usize;
+        count(&self.reads) + count(&self.others)
+    }
+
     /// Is anything outstanding for this descriptor number? One load.
     pub fn of_descriptor(&self, fildes: c_int) -> bool {
         self.descriptor(fildes).load(Ordering::SeqCst) != 0

@@ -12,6 +12,7 @@ use std::ptr::null_mut;
 
 use crate::abi::Aiocb;
 use crate::config::{self, Backend, Config};
+use crate::deferral::Deferral;
 use crate::descriptor::Hints;
 use crate::engine::{Engine, Starter};
 use crate::intake::Intake;
@@ -20,6 +21,7 @@ use crate::load::Load;
 use crate::notify::Notifier;
 use crate::own_descriptors;
 use crate::perturb;
+use crate::recall::Recall;
 use crate::stats::Stats;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -36,6 +38,8 @@ pub struct Runtime {
     pub config: Config,
     pub intake: Intake,
     pub wakeup: Wakeup,
+    pub recall: Recall,
+    pub deferral: Deferral,
     pub starter: Starter,
     /// The engine, while there is one; taken only by the engine's threads.
     pub engine: Mutex<Option<Box<Engine>>>,
@@ -99,8 +103,8 @@ impl Runtime {
             return None;
         };
         // SAFETY: fresh zeroed memory of the right size, ours alone. Slots,
-        // Lists, Load, Hints, Collector and Poller are atomics for which zero
-        // is the empty state; the rest is written here, member by member, so
+        // Lists, Load, Hints, Recall, Deferral, Collector and Poller are atomics
+        // for which zero is the empty state; the rest is written here, member by member, so
         // that no large value passes through a small stack.
         unsafe {
             (&raw mut (*fresh).secret).write(sys::random());
@@ -167,6 +171,14 @@ impl Runtime {
     pub fn may_inline(&self) -> bool {
         !self.config.without.inline
             && (self.config.backend != Backend::Uring || self.starter.may_have_ring(self))
+    }
+
+    /// The calling thread is about to wait for something: what lies on the
+    /// intake must not lie there until the next beat.
+    pub fn wake_for_wait(&self) {
+        if self.deferral.is_on() && !self.intake.is_empty() {
+            self.wakeup.wake();
+        }
     }
 
     /// How long a thread stays without work.

@@ -12,7 +12,7 @@ use crate::completion;
 use crate::descriptor;
 use crate::engine;
 use crate::intake::Push;
-use crate::lanes::inline;
+use crate::lanes::{inline, waiter};
 use crate::notify::{Notice, Origin};
 use crate::perturb;
 use crate::probes;
@@ -143,6 +143,12 @@ impl Claimed {
     /// Hands it to the engine.
     pub fn push(self, runtime: &'static Runtime) -> Result<(), c_int> {
         self.prepare(runtime, ListPlace::NONE);
+        let alone = self.notice.is_none()
+            && runtime.load.outstanding() == 1
+            && waiter::serves(runtime, self.kind, &self.members, false);
+        if alone {
+            runtime.deferral.submitted();
+        }
         perturb::pause(100, 1000);
         let word = self.cb.to_word();
         // SAFETY: claimed by us; once pushed, it is not touched.
@@ -154,8 +160,16 @@ impl Claimed {
                 return Err(error);
             }
         }
+        // Asked after the push: see there.
+        if alone && runtime.deferral.is_on() {
+            return Ok(());
+        }
         if runtime.wakeup.wake() {
             runtime.stats.woke();
+        }
+        if alone {
+            // The engine may have run instead of this thread.
+            runtime.deferral.submitted();
         }
         Ok(())
     }

@@ -148,6 +148,8 @@ impl SignalMask {
     pub const NONE: SignalMask = SignalMask(0);
     /// Everything.
     pub const ALL: SignalMask = SignalMask(u64::MAX);
+    /// Everything but SIGSYS.
+    pub const BUT_TRAPS: SignalMask = SignalMask(!(1 << 30));
     /// Everything but the C library's own signals 32 and 33.
     /// And but SIGSYS, which a seccomp filter sends to the thread that made
     /// the call: a program that answers such traps answers for us, too.

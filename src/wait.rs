@@ -16,6 +16,7 @@
 use std::ffi::c_int;
 
 use crate::abi::{Aiocb, aiocb};
+use crate::lanes::waiter;
 use crate::perturb;
 use crate::process::Runtime;
 use crate::request::{self, Marked};
@@ -170,6 +171,7 @@ unsafe extern "C" {
         expected: u32,
         until: *const libc::timespec,
     ) -> c_int;
+    fn aio_shim_cancellation_point();
     fn aio_shim_cancellable_turn(
         word: *mut u32,
         expected: u32,
@@ -194,6 +196,17 @@ pub unsafe fn cancellable_turn(
     let until = deadline.map_or(std::ptr::null(), |deadline| &raw const deadline.0);
     // SAFETY: by contract.
     unsafe { aio_shim_cancellable_turn(word, expected, until, waiters) }
+}
+
+/// Acts on a cancellation of the calling thread, also where a wait ended
+/// without a sleep.
+///
+/// # Safety
+/// A cancelled thread unwinds through the caller's frames: nothing may be
+/// pending there.
+pub unsafe fn cancellation_point() {
+    // SAFETY: by contract.
+    unsafe { aio_shim_cancellation_point() };
 }
 
 /// What one look at a list found.
@@ -263,7 +276,7 @@ unsafe fn look(
 /// # Safety
 /// As for [`look`].
 pub unsafe fn wait_any(
-    runtime: &Runtime,
+    runtime: &'static Runtime,
     list: *const *const aiocb,
     count: usize,
     deadline: Option<Deadline>,
@@ -272,6 +285,13 @@ pub unsafe fn wait_any(
     if unsafe { look(runtime, list, count, None) }.done {
         return Ok(());
     }
+    // SAFETY: by contract.
+    if deadline.is_none()
+        && unsafe { waiter::attempt(runtime, list, count) && look(runtime, list, count, None).done }
+    {
+        return Ok(());
+    }
+    runtime.wake_for_wait();
     let until = match &deadline {
         Some(deadline) => &raw const deadline.0,
         None => std::ptr::null(),

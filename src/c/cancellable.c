@@ -47,6 +47,13 @@ int aio_shim_cancellable_wait(uint32_t *word, uint32_t expected,
     return answer;
 }
 
+/* For a wait that ended without a sleep: who was cancelled before it must not
+ * go on behind it. */
+void aio_shim_cancellation_point(void)
+{
+    pthread_testcancel();
+}
+
 /* The same for one of several waiters of which each takes a wake of its own.
  * *waiters was raised by the caller and is lowered here, also when the thread
  * is cancelled; not when it jumps away. */

@@ -8,16 +8,17 @@
 
 use std::ffi::c_int;
 
-use super::{AWAITED, Engine, NO_PIN, Place, Request};
+use super::{AWAITED, Engine, Request};
 use crate::abi::{Aiocb, Members, TRANSFER_MAX};
 use crate::descriptor::Nature;
+use crate::intake::{Chain, Taken};
 use crate::memory;
 use crate::message::{Message, Question};
 use crate::notify::{Notice, Origin};
 use crate::perturb;
 use crate::process::Runtime;
-use crate::request::{self, Kind};
-use crate::scheduler::{Direction, Operation, Submission};
+use crate::request::{self, Kind, Progress};
+use crate::scheduler::{Direction, Handle, Operation, Submission};
 use crate::stats::Lane;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -80,24 +81,18 @@ impl Engine {
             return false;
         }
         self.taken = 0;
-        if runtime.intake.is_empty() {
+        if runtime.intake.is_empty() && !runtime.recall.has_end() {
             return false;
         }
         perturb::pause(20, 1000);
         self.accepting = true;
         self.natures.forget();
-        runtime.intake.take().drain(link, |word| {
-            // SAFETY: as in `link`; a message is answered at most once, here
-            // or by the closing it becomes.
-            match unsafe { Message::from_word(word) } {
-                Some(message) => self.answer(runtime, message),
-                None => {
-                    if let Some(cb) = Aiocb::from_word(word) {
-                        self.accept(runtime, cb);
-                    }
-                }
-            }
-        });
+        // Older than all that lies on the intake.
+        self.see_to_recall(runtime, None);
+        if !runtime.intake.is_empty() {
+            runtime.deferral.found();
+            self.accept_all(runtime, runtime.intake.take());
+        }
         self.accepting = false;
         // A close carries out what came before it; so it waits until all that
         // came is in its place, above all a sync, for the error of a write.
@@ -105,6 +100,23 @@ impl Engine {
         // the close: it may go with what came before.)
         self.see_to_closes(runtime);
         true
+    }
+
+    /// Takes over a chain.
+    pub(super) fn accept_all(&mut self, runtime: &'static Runtime, chain: Chain) {
+        chain.drain(link, |taken| match taken {
+            Taken::Recalled(number) => self.adopt(runtime, number),
+            // SAFETY: as in `link`; a message is answered at most once, here
+            // or by the closing it becomes.
+            Taken::Node(word) => match unsafe { Message::from_word(word) } {
+                Some(message) => self.answer(runtime, message),
+                None => {
+                    if let Some(cb) = Aiocb::from_word(word) {
+                        self.accept(runtime, cb);
+                    }
+                }
+            },
+        });
     }
 
     fn answer(&mut self, runtime: &'static Runtime, message: &'static Message) {
@@ -128,7 +140,7 @@ impl Engine {
 
     /// Makes sure of the memory that a request needs on its way. Err(EAGAIN):
     /// there is none, and the request is not taken over.
-    fn make_room(&mut self, opens_list: bool) -> Result<(), c_int> {
+    pub(super) fn make_room(&mut self, opens_list: bool) -> Result<(), c_int> {
         if memory::has_reserve()
             && (!opens_list || self.groups.make_room())
             && self.scheduler.make_room()
@@ -158,64 +170,83 @@ impl Engine {
             );
         let fildes = members.fildes;
         runtime.load.arrive(fildes);
-        let nature = room.and_then(|()| self.natures.of(runtime, fildes));
-        if progress.file_slot == 0 {
-            let file_slot = nature.map_or(0, |nature| nature.file_slot);
-            // SAFETY: as above.
-            unsafe { request::settle(runtime, cb, progress.kind, file_slot) };
-        }
-        let submission = nature.and_then(|nature| {
-            let submission = Submission {
-                file: nature.key,
-                descriptor: fildes,
-                operation: operation(progress.kind, &members, &nature)?,
-                priority: members.priority.clamp(0, 20) as u8,
-            };
-            if !self
-                .scheduler
-                .make_room_for(&submission, memory::has_reserve)
-            {
-                return Err(libc::EAGAIN);
-            }
-            Ok((submission, nature))
-        });
-        match submission {
+        match room.and_then(|()| self.look_at_request(runtime, progress.kind, &members)) {
             Ok((submission, nature)) => {
-                self.highest = self.highest.max(fildes);
-                let handle = self.scheduler.submit(
-                    submission,
-                    Request {
-                        cb,
-                        fildes,
-                        group: if awaited { group | AWAITED } else { group },
-                        done: 0,
-                        ticket: 0,
-                        pin: NO_PIN,
-                        class: nature.class,
-                        place: Place::Scheduler,
-                        nonblocking: nature.nonblocking,
-                        twin: false,
-                        begun: false,
-                        closing: false,
-                    },
-                );
-                runtime.stats.outstanding(self.scheduler.len());
+                // SAFETY: as above.
+                unsafe { settle(runtime, cb, &progress, nature.file_slot) };
+                let request = Request {
+                    group: if awaited { group | AWAITED } else { group },
+                    ..Request::new(cb, fildes, &nature)
+                };
+                self.enter(runtime, submission, request);
                 if awaited {
                     self.patience.joined();
                 }
-                // Where aio_cancel finds it again.
-                // SAFETY: in progress and ours.
-                unsafe { cb.link() }.store(u64::from(handle.as_u32()) + 1, Ordering::Relaxed);
             }
             Err(error) => {
                 // SAFETY: in progress and ours; given up here.
-                unsafe { self.batch.complete(runtime, cb, Err(error), Lane::Engine) };
+                unsafe {
+                    settle(runtime, cb, &progress, 0);
+                    self.batch.complete(runtime, cb, Err(error), Lane::Engine);
+                }
                 if group != super::NONE {
                     self.leave_group(runtime, group, true);
                 }
             }
         }
         self.seal_group(runtime, progress.place);
+    }
+
+    /// What a request is for the scheduler. Err: its error, or EAGAIN when
+    /// there is no memory for it.
+    pub(super) fn look_at_request(
+        &mut self,
+        runtime: &'static Runtime,
+        kind: Kind,
+        members: &Members,
+    ) -> Result<(Submission, Nature), c_int> {
+        let nature = self.natures.of(runtime, members.fildes)?;
+        let submission = Submission {
+            file: nature.key,
+            descriptor: members.fildes,
+            operation: operation(kind, members, &nature)?,
+            priority: members.priority.clamp(0, 20) as u8,
+        };
+        if !self
+            .scheduler
+            .make_room_for(&submission, memory::has_reserve)
+        {
+            return Err(libc::EAGAIN);
+        }
+        Ok((submission, nature))
+    }
+
+    /// Gives a request to the scheduler.
+    pub(super) fn enter(
+        &mut self,
+        runtime: &'static Runtime,
+        submission: Submission,
+        request: Request,
+    ) -> Handle {
+        self.highest = self.highest.max(request.fildes);
+        let cb = request.cb;
+        let handle = self.scheduler.submit(submission, request);
+        runtime.stats.outstanding(self.scheduler.len());
+        // Where aio_cancel finds it again.
+        // SAFETY: in progress and ours.
+        unsafe { cb.link() }.store(u64::from(handle.as_u32()) + 1, Ordering::Relaxed);
+        handle
+    }
+}
+
+/// From now on a request counts for its file, if it does not yet.
+///
+/// # Safety
+/// `cb` is in progress and owned by the caller; `progress` is its own.
+pub(super) unsafe fn settle(runtime: &Runtime, cb: Aiocb, progress: &Progress, file_slot: u16) {
+    if progress.file_slot == 0 {
+        // SAFETY: by contract.
+        unsafe { request::settle(runtime, cb, progress.kind, file_slot) };
     }
 }
 

@@ -92,6 +92,9 @@ impl Engine {
     }
 
     fn cancel_one(&mut self, runtime: &'static Runtime, handle: Handle) -> c_int {
+        if self.scheduler.payload(handle).place == Place::Waiter {
+            return AIO_NOTCANCELED;
+        }
         match self.scheduler.state(handle) {
             State::Held | State::Ready => self.withdraw(runtime, handle),
             State::Parked => {
@@ -150,7 +153,7 @@ impl Engine {
                 self.finish(runtime, handle, Ok(done as usize), Lane::Engine);
                 return AIO_NOTCANCELED;
             }
-            Place::Ring | Place::Scheduler => return AIO_NOTCANCELED,
+            Place::Ring | Place::Waiter | Place::Scheduler => return AIO_NOTCANCELED,
         }
         self.finish(runtime, handle, Err(libc::ECANCELED), Lane::Engine);
         AIO_CANCELED

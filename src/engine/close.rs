@@ -96,7 +96,9 @@ impl Engine {
                 continue;
             }
             let in_pool = request.place == Place::Pool;
-            if in_pool && !runtime.pool.is_queued(self.job_key(handle)) {
+            if request.place == Place::Waiter
+                || in_pool && !runtime.pool.is_queued(self.job_key(handle))
+            {
                 jobs.push(handle);
                 continue;
             }

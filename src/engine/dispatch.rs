@@ -137,7 +137,11 @@ impl Engine {
         }
     }
 
-    fn start(&mut self, runtime: &'static Runtime, handle: Handle) {
+    pub(super) fn start(&mut self, runtime: &'static Runtime, handle: Handle) {
+        if self.scheduler.payload(handle).place == Place::Waiter {
+            // It has begun already.
+            return;
+        }
         match self.choose(handle) {
             Choice::Stream => self.start_stream(runtime, handle),
             Choice::Own => self.own.queue.push_back(handle),

@@ -14,6 +14,7 @@
 //! | given to a lane, or waiting for room in one | [`dispatch`] |
 //! | carried out by the engine itself | [`own`] |
 //! | waiting for readiness | [`streams`] |
+//! | with its waiter, which took it back from the intake | [`recalled`] |
 //! | being cancelled, or its descriptor closed | [`cancel`], [`close`] |
 
 mod accept;
@@ -24,6 +25,7 @@ mod fallback;
 mod groups;
 mod own;
 mod patience;
+mod recalled;
 mod slab;
 mod socket;
 mod start;
@@ -34,7 +36,7 @@ use std::ffi::c_int;
 
 use crate::abi::Aiocb;
 use crate::completion::Batch;
-use crate::descriptor::Class;
+use crate::descriptor::{Class, Nature};
 use crate::lanes::ring::Ring;
 use crate::lanes::workers::{Done, End, Job};
 use crate::message::Message;
@@ -72,6 +74,8 @@ enum Place {
     Pool,
     /// A write to a stream, partly done, waits for room.
     Stream,
+    /// Its waiter carries it out.
+    Waiter,
 }
 
 /// The engine's part of a request; the rest is read from its aiocb.
@@ -97,6 +101,26 @@ struct Request {
     begun: bool,
     /// A close waits for this job.
     closing: bool,
+}
+
+impl Request {
+    /// One that nothing was done with yet.
+    fn new(cb: Aiocb, fildes: c_int, nature: &Nature) -> Request {
+        Request {
+            cb,
+            fildes,
+            group: NONE,
+            done: 0,
+            ticket: 0,
+            pin: NO_PIN,
+            class: nature.class,
+            place: Place::Scheduler,
+            nonblocking: nature.nonblocking,
+            twin: false,
+            begun: false,
+            closing: false,
+        }
+    }
 }
 
 /// No group, no pin.
@@ -136,6 +160,8 @@ pub struct Engine {
     seeing_to_closes: bool,
     closings: Vec<Closing>,
     done: Vec<Done>,
+    /// The request that its waiter carries out.
+    recalled: Option<Handle>,
     /// Requests taken over in this turn.
     taken: u32,
     /// The intake is being taken over.
@@ -173,6 +199,7 @@ impl Engine {
             seeing_to_closes: false,
             closings: Vec::new(),
             done: Vec::new(),
+            recalled: None,
             taken: 0,
             accepting: false,
             patience: Patience::default(),
@@ -289,7 +316,10 @@ const LOOK_AGAIN: u64 = 1_000_000;
 
 /// Is there anything for the engine to take?
 pub fn has_work(runtime: &Runtime) -> bool {
-    !runtime.intake.is_empty() || runtime.pool.has_done() || runtime.poller.has_events()
+    !runtime.intake.is_empty()
+        || runtime.recall.has_end()
+        || runtime.pool.has_done()
+        || runtime.poller.has_events()
 }
 
 /// One turn, although nothing calls for it. For pool threads.

@@ -252,8 +252,13 @@ impl Engine {
     fn sleep(&mut self, runtime: &'static Runtime, rest: &mut Rest) -> Result<bool, c_int> {
         let help = runtime.notifier.help_wanted();
         let stuck = self.pooled > 0 && runtime.pool.runnable() > 0;
+        // Before the last look at the intake: see there.
+        let beat = runtime.deferral.beat();
         let mut limit = help;
-        if self.is_idle() {
+        if let Some(beat) = beat {
+            limit = shorter(limit, beat);
+            rest.idle_since = None;
+        } else if self.is_idle() {
             let now = sys::now_ns();
             let rested = Duration::from_nanos(now - *rest.idle_since.get_or_insert(now));
             if rested >= runtime.idle() {

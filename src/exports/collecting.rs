@@ -48,6 +48,7 @@ pub unsafe extern "C" fn aio_waitcomplete(
         return answer(Err(libc::EAGAIN)) as isize;
     };
     runtime.collector.begin(|| runtime.stats.in_flight());
+    runtime.wake_for_wait();
     match runtime.collector.wait_one(limit.deadline, limit.poll) {
         Ok(kept) => {
             // SAFETY: as above.
@@ -105,6 +106,7 @@ pub unsafe extern "C" fn aio_waitn(
         return answer(Err(libc::EAGAIN));
     };
     runtime.collector.begin(|| runtime.stats.in_flight());
+    runtime.wake_for_wait();
     let (count, reason) =
         runtime
             .collector

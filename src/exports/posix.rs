@@ -169,7 +169,10 @@ pub unsafe extern "C" fn aio_suspend(
     };
     let count = if list.is_null() { 0 } else { nent as usize };
     // SAFETY: the caller's list.
-    answer(unsafe { wait::wait_any(runtime, list, count, deadline) })
+    let waited = unsafe { wait::wait_any(runtime, list, count, deadline) };
+    // SAFETY: nothing here has a destructor.
+    unsafe { wait::cancellation_point() };
+    answer(waited)
 }
 
 /// Cancels the request of `aiocbp`, or with NULL all requests of `fildes`.

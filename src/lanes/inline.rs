@@ -116,7 +116,7 @@ fn in_memory(runtime: &Runtime, kind: Kind, members: &Members) -> Option<Outcome
 
 /// Is there a limit to the size of files? Where a write ends only the kernel
 /// knows: O_APPEND may have been set by now.
-fn is_limited() -> bool {
+pub fn is_limited() -> bool {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

@@ -3,6 +3,7 @@
 //! | lane | runs in | serves |
 //! |---|---|---|
 //! | [`inline`] | the submitting thread | small reads that are in memory |
+//! | [`waiter`] | the waiting thread | a transfer that its waiter has nothing to do beside |
 //! | [`ring`] | the kernel, through the engine's ring | O_DIRECT, cold reads, fsync |
 //! | [`workers`] | a pool of threads | buffered writes, and everything without a ring |
 //!
@@ -11,4 +12,5 @@
 
 pub mod inline;
 pub mod ring;
+pub mod waiter;
 pub mod workers;

@@ -129,6 +129,7 @@ fn work(runtime: &'static Runtime) {
                 // From here on nobody looks, unless another thread sleeps
                 // and is woken by the next submission; or by this one, so
                 // that it sleeps no longer than the engine can wait.
+                runtime.deferral.end();
                 runtime.wakeup.prepare();
                 if engine::has_work(runtime) || pool.look_in().is_some() {
                     runtime.wakeup.wake();
@@ -204,6 +205,12 @@ fn sleep(runtime: &'static Runtime, rest: &mut Rest) -> bool {
     let pool = &runtime.pool;
     let leads = pool.leads();
     let word = pool.idle_word(runtime);
+    let watches = leads && runtime.deferral.watch();
+    let beat = if watches {
+        runtime.deferral.beat()
+    } else {
+        None
+    };
     pool.inner.lock().idle += 1;
     let sample = if leads {
         runtime.wakeup.prepare()
@@ -214,7 +221,7 @@ fn sleep(runtime: &'static Runtime, rest: &mut Rest) -> bool {
     let mut limit = if stuck { STUCK } else { runtime.idle() };
     let help = runtime.notifier.help_wanted().filter(|_| leads);
     let look = pool.look_in().filter(|_| leads);
-    for soon in [help, look].into_iter().flatten() {
+    for soon in [help, look, beat].into_iter().flatten() {
         limit = limit.min(soon);
     }
     // Work for the engine keeps nobody awake while another thread plays it:
@@ -230,6 +237,9 @@ fn sleep(runtime: &'static Runtime, rest: &mut Rest) -> bool {
         sys::futex_wait(word, sample, Some(limit))
     };
     pool.inner.lock().idle -= 1;
+    if watches {
+        runtime.deferral.wakes();
+    }
     if slept != Err(libc::ETIMEDOUT) {
         return true;
     }
