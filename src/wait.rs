@@ -286,9 +286,10 @@ pub unsafe fn wait_any(
         return Ok(());
     }
     // SAFETY: by contract.
-    if deadline.is_none()
-        && unsafe { waiter::attempt(runtime, list, count) && look(runtime, list, count, None).done }
-    {
+    let carried_out = deadline.is_none() && unsafe { waiter::attempt(runtime, list, count) };
+    // (Of a list that another thread changes meanwhile it may have been none.)
+    // SAFETY: by contract.
+    if carried_out && unsafe { look(runtime, list, count, None) }.done {
         return Ok(());
     }
     runtime.wake_for_wait();

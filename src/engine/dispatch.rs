@@ -249,12 +249,11 @@ impl Engine {
         let offset = offset.max(0);
         probes::start(request.cb, Lane::Ring);
         if let Some(ring) = self.ring.as_mut() {
+            let refused = perturb::refuses(5);
             // SAFETY: the members are the caller's, valid while in progress;
             // a refusal leaves the entry in the queue, where it is found
             // again when the ring is given up.
-            if perturb::refuses(5)
-                || unsafe { ring.start(handle, fildes, kind, &transfer, offset) }.is_err()
-            {
+            if refused || unsafe { ring.start(handle, fildes, kind, &transfer, offset) }.is_err() {
                 // It took no entry.
                 self.queue_for_pool(handle);
             } else if self.taken < BURST && ring.unsubmitted() >= PIECE {
