@@ -115,7 +115,8 @@ struct timespec;
 
 /**
  * Second indices of `aio_shim_stats.requests`, and those of `.lane`: served
- * at once in the thread that called.
+ * in a thread of the program, at once by the one that called, or by the one
+ * that waits in aio_suspend().
  */
 #define AIO_SHIM_LANE_INLINE 0
 
@@ -250,7 +251,8 @@ struct aio_shim_stats_lane {
    */
   uint64_t bytes_written;
   /**
-   * Requests whose time was taken: all, but inline one in 16.
+   * Requests whose time was taken: all, but of those served at
+   * once one in 16.
    */
   uint64_t timed;
   /**
@@ -442,7 +444,9 @@ ssize_t aio_return(struct aiocb *aiocbp) AIO_SHIM_NOTHROW;
  * an entry is complete, was never submitted, or if nothing is in the list.
  * Returns -1 with EAGAIN (time over; {0,0} polls), EINTR, or EINVAL (`nent`
  * < 0, invalid tv_nsec). Cancellation point; async-signal-safe, also in a
- * handler that interrupted aio_suspend(). Source: POSIX.1-2024.
+ * handler that interrupted aio_suspend(). Without a timeout it may carry out
+ * itself what is outstanding; handlers then run when a transfer has ended.
+ * Source: POSIX.1-2024.
  */
 int aio_suspend(const struct aiocb *const *list, int nent, const struct timespec *timeout);
 

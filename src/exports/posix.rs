@@ -144,7 +144,9 @@ pub unsafe extern "C" fn aio_return(aiocbp: *mut aiocb) -> libc::ssize_t {
 /// an entry is complete, was never submitted, or if nothing is in the list.
 /// Returns -1 with EAGAIN (time over; {0,0} polls), EINTR, or EINVAL (`nent`
 /// < 0, invalid tv_nsec). Cancellation point; async-signal-safe, also in a
-/// handler that interrupted aio_suspend(). Source: POSIX.1-2024.
+/// handler that interrupted aio_suspend(). Without a timeout it may carry out
+/// itself what is outstanding; handlers then run when a transfer has ended.
+/// Source: POSIX.1-2024.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_suspend(
     list: *const *const aiocb,

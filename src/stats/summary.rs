@@ -22,7 +22,8 @@ pub const AIO_SHIM_REQUEST_SYNC: i32 = 4;
 pub const AIO_SHIM_REQUEST_DSYNC: i32 = 5;
 
 /// Second indices of `aio_shim_stats.requests`, and those of `.lane`: served
-/// at once in the thread that called.
+/// in a thread of the program, at once by the one that called, or by the one
+/// that waits in aio_suspend().
 pub const AIO_SHIM_LANE_INLINE: i32 = 0;
 /// Served by the kernel through io_uring.
 pub const AIO_SHIM_LANE_RING: i32 = 1;
@@ -51,7 +52,8 @@ pub struct aio_shim_stats_lane {
     pub bytes_read: u64,
     /// Bytes written by them.
     pub bytes_written: u64,
-    /// Requests whose time was taken: all, but inline one in 16.
+    /// Requests whose time was taken: all, but of those served at
+    /// once one in 16.
     pub timed: u64,
     /// Mean time.
     pub mean_ns: u64,
