@@ -1,7 +1,7 @@
-//! Waking the engine is put off, for a program that submits one request at a
-//! time and waits for it at once.
+//! Waking the engine is put off, for a program that submits a request, or a
+//! few, and waits for it at once.
 //!
-//! Its thread then carries the request out itself ([`crate::lanes::waiter`]),
+//! Its thread then carries it out itself ([`crate::lanes::waiter`]),
 //! and waking the engine would cost it, and another processor, more than the
 //! transfer. Who comes in: submissions and waits, which tell what the program
 //! does; the engine, which decides. What must hold: while submitters leave the
@@ -48,9 +48,11 @@ pub struct Deferral {
     waits: AtomicU32,
     /// How often the program did otherwise.
     errors: AtomicU32,
-    /// When the last request was submitted that may be carried out by its
-    /// waiter, with nothing else outstanding.
+    /// When the last request was submitted that its waiter is expected to
+    /// carry out.
     submitted: AtomicU64,
+    /// How many were outstanding at the last such wait.
+    count: AtomicU32,
     /// Requests that their waiters took back, and those at the last beat.
     recalls: AtomicU64,
     seen: AtomicU64,
@@ -68,14 +70,25 @@ impl Deferral {
         self.submitted.store(sys::now_ns(), Ordering::Relaxed);
     }
 
+    /// So many requests may be outstanding together that the next wait is
+    /// expected to be for all of them.
+    pub fn expected(&self) -> usize {
+        self.count.load(Ordering::Relaxed).max(1) as usize
+    }
+
     /// It was pushed: is the engine to be left asleep?
     pub fn is_on(&self) -> bool {
         self.on.load(Ordering::SeqCst) != 0
     }
 
-    /// The program waits now for the one request that is outstanding, and
-    /// that its waiter may carry out.
-    pub fn waits(&self, now: u64) {
+    /// The program waits now for all that is outstanding, so many requests
+    /// that their waiter may carry out.
+    pub fn waits(&self, now: u64, count: usize) {
+        if count != self.expected() {
+            // They were not expected, so nothing is known of when they came.
+            self.count.store(count as u32, Ordering::Relaxed);
+            return;
+        }
         #[cfg(loom)]
         let now = now.min(sys::now_ns());
         let since = now.saturating_sub(self.submitted.load(Ordering::Relaxed));

@@ -151,6 +151,11 @@ impl Recall {
         self.word.store(self.state(number, FREE), Ordering::SeqCst);
     }
 
+    /// Does the engine wait for the end?
+    pub fn is_awaited(&self, number: Number) -> bool {
+        self.word.load(Ordering::Relaxed) == self.state(number, AWAITED)
+    }
+
     /// The waiter has carried it out, and is about to publish it. Whose is
     /// it? The engine's: to be followed by [`Recall::ended`].
     pub fn done(&self, number: Number) -> Owner {

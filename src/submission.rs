@@ -143,10 +143,11 @@ impl Claimed {
     /// Hands it to the engine.
     pub fn push(self, runtime: &'static Runtime) -> Result<(), c_int> {
         self.prepare(runtime, ListPlace::NONE);
-        let alone = self.notice.is_none()
-            && runtime.load.outstanding() == 1
-            && waiter::serves(runtime, self.kind, &self.members, false);
-        if alone {
+        let outstanding = runtime.load.outstanding();
+        let for_waiter = self.notice.is_none()
+            && outstanding <= runtime.deferral.expected()
+            && waiter::serves(runtime, self.kind, &self.members, outstanding > 1);
+        if for_waiter {
             runtime.deferral.submitted();
         }
         perturb::pause(100, 1000);
@@ -161,13 +162,13 @@ impl Claimed {
             }
         }
         // Asked after the push: see there.
-        if alone && runtime.deferral.is_on() {
+        if for_waiter && runtime.deferral.is_on() {
             return Ok(());
         }
         if runtime.wakeup.wake() {
             runtime.stats.woke();
         }
-        if alone {
+        if for_waiter {
             // The engine may have run instead of this thread.
             runtime.deferral.submitted();
         }

@@ -35,8 +35,9 @@ use crate::sys;
 const LARGEST: usize = 1 << 20;
 /// Largest of several, and how many.
 const LARGEST_OF_SEVERAL: usize = 64 * 1024;
-const MOST: usize = 16;
-/// For so long the waiter of several carries on: others may wait, too.
+const MOST: usize = 32;
+/// For so long the waiter of several carries on, or until the engine waits:
+/// others may wait, too.
 const LONG_ENOUGH: u64 = 500_000;
 
 /// Is it a request that its waiter may carry out, as far as is known?
@@ -82,7 +83,7 @@ unsafe fn serves_request(runtime: &Runtime, cb: Aiocb, several: bool) -> bool {
 /// `list` has `count` readable entries, each null or a valid control block.
 pub unsafe fn attempt(runtime: &'static Runtime, list: *const *const aiocb, count: usize) -> bool {
     let several = count > 1;
-    if count > MOST || runtime.load.outstanding() != count || several && runtime.intake.is_empty() {
+    if count > MOST || runtime.load.outstanding() != count {
         return false;
     }
     let mut newest = None;
@@ -99,9 +100,7 @@ pub unsafe fn attempt(runtime: &'static Runtime, list: *const *const aiocb, coun
         newest = newest.or(Some(cb.to_word()).filter(|&word| runtime.intake.has_on_top(word)));
     }
     let now = sys::now_ns();
-    if !several {
-        runtime.deferral.waits(now);
-    }
+    runtime.deferral.waits(now, count);
     let Some(newest) = newest.filter(|_| runtime.deferral.may_recall(now)) else {
         return false;
     };
@@ -206,14 +205,18 @@ impl Taken {
         for cb in self.requests[..self.count].iter().rev().flatten() {
             // SAFETY: in progress, and taken off the intake by us.
             let (progress, members) = unsafe { (request::progress(*cb), cb.members()) };
-            let late = done > 0 && sys::now_ns() - begin > LONG_ENOUGH;
+            let late = done > 0
+                && (runtime.recall.is_awaited(number) || sys::now_ns() - begin > LONG_ENOUGH);
             let outcome = match late || perturb::refuses(8) {
                 true => Err(libc::EAGAIN),
                 false => transfer(progress.kind, &members),
             };
             if outcome.is_err() {
-                // SAFETY: as above; the older ones are done.
-                intake::end_at(unsafe { cb.link() });
+                if self.count > 1 {
+                    // SAFETY: as above; the older ones are done. (Of a single
+                    // one the engine may have written the link by now.)
+                    intake::end_at(unsafe { cb.link() });
+                }
                 break;
             }
             if done + 1 == self.count {

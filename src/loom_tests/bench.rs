@@ -12,6 +12,7 @@ use loom::thread::{self, JoinHandle};
 
 use crate::abi::{Aiocb, aiocb};
 use crate::config::Backend;
+use crate::deferral;
 use crate::lanes::workers::{Job, Key, Pool, Progress, Work};
 use crate::process::Runtime;
 use crate::request::{self, Kind};
@@ -90,7 +91,8 @@ impl Bench {
             copy_nonoverlapping(self.pristine, self.memory, 1);
             let config = &mut *addr_of_mut!((*self.memory).config);
             config.backend = Backend::Threads;
-            config.without.inline = true;
+            // Waiters carry out only where that is the model's subject.
+            config.without.inline = !parts.contains(&Part::Recall);
             config.threads = jobs;
             addr_of_mut!((*self.memory).pool).write(Pool::new(config));
             // All zero: nobody collects, and no results of the last
@@ -98,6 +100,7 @@ impl Bench {
             addr_of_mut!((*self.memory).collector).write_bytes(0, 1);
             &*self.memory
         };
+        deferral::set_time(0, 0);
         model::begin(Scope {
             only: Some(Vec::new()),
             threads,
@@ -107,6 +110,12 @@ impl Bench {
             match part {
                 Part::Intake => model::explore(place(&runtime.intake)),
                 Part::Wakeup => model::explore(place(&runtime.wakeup)),
+                Part::Recall => model::explore(place(&runtime.recall)),
+                Part::Deferral => runtime
+                    .deferral
+                    .places()
+                    .into_iter()
+                    .for_each(model::explore),
                 Part::Starter => model::explore(place(&runtime.starter)),
                 Part::Engine => model::explore_lock(place(&runtime.engine)),
                 Part::Pool => runtime.pool.places().into_iter().for_each(model::explore),
@@ -141,6 +150,10 @@ pub enum Part {
     /// The counters of what is outstanding.
     Load,
     Wakeup,
+    /// What a waiter takes back; waiters then do so.
+    Recall,
+    /// Whether the engine is left asleep, and who looks meanwhile.
+    Deferral,
     Starter,
     /// The steps of the engine's lock.
     Engine,
@@ -190,9 +203,14 @@ unsafe impl Sync for Control {}
 impl Control {
     /// For a read of four bytes; nobody is to be notified.
     pub fn new(fildes: c_int) -> Control {
+        Control::with(fildes, [1; 4])
+    }
+
+    /// For a read or write of four bytes, with these in its buffer.
+    pub fn with(fildes: c_int, bytes: [u8; 4]) -> Control {
         // SAFETY: all zero is a valid control block.
         let mut cb = unsafe { Box::<aiocb>::new_zeroed().assume_init() };
-        let buffer = Box::into_raw(Box::new([1; 4]));
+        let buffer = Box::into_raw(Box::new(bytes));
         cb.aio_fildes = fildes;
         cb.aio_buf = buffer.cast();
         cb.aio_nbytes = 4;
@@ -247,12 +265,23 @@ impl Control {
 
     /// aio_read.
     pub fn submit(&self, runtime: &'static Runtime) -> Result<(), c_int> {
+        self.submit_as(runtime, Kind::Read)
+    }
+
+    /// aio_read or aio_write.
+    pub fn submit_as(&self, runtime: &'static Runtime, kind: Kind) -> Result<(), c_int> {
         // SAFETY: a valid control block, alive until the model's end.
-        unsafe { submission::claim(runtime, self.cb(), Kind::Read)? }.push(runtime)
+        unsafe { submission::claim(runtime, self.cb(), kind)? }.push(runtime)
+    }
+
+    /// What is in its buffer, once it is complete.
+    pub fn bytes(&self) -> [u8; 4] {
+        // SAFETY: allocated in `with`; nobody transfers any more.
+        unsafe { *self.buffer }
     }
 
     /// aio_suspend for this one.
-    pub fn wait(&self, runtime: &Runtime) {
+    pub fn wait(&self, runtime: &'static Runtime) {
         wait_for(runtime, &[self]);
         assert_ne!(self.error(runtime), libc::EINPROGRESS);
     }
@@ -279,12 +308,20 @@ impl Drop for Control {
 }
 
 /// aio_suspend for any of these, without a limit.
-pub fn wait_for(runtime: &Runtime, controls: &[&Control]) {
+pub fn wait_for(runtime: &'static Runtime, controls: &[&Control]) {
     let list: Vec<*const aiocb> = controls
         .iter()
         .map(|control| control.cb.cast_const())
         .collect();
     // SAFETY: valid control blocks.
+    unsafe { wait::wait_any(runtime, list.as_ptr(), list.len(), None) }.unwrap();
+}
+
+/// aio_suspend for this one, in a list with a second place that is empty: a
+/// waiter leaves that to the engine.
+pub fn wait_two(runtime: &'static Runtime, control: &Control) {
+    let list = [control.cb.cast_const(), std::ptr::null()];
+    // SAFETY: a valid control block.
     unsafe { wait::wait_any(runtime, list.as_ptr(), list.len(), None) }.unwrap();
 }
 
@@ -300,4 +337,31 @@ pub fn other_zeros() -> c_int {
     static FILDES: OnceLock<c_int> = OnceLock::new();
     // SAFETY: no pointers.
     *FILDES.get_or_init(|| unsafe { libc::dup(zeros()) })
+}
+
+/// A file that is memory, with four zeros in it.
+pub fn memory_file() -> c_int {
+    // Each test has a thread of its own; those of its models are that one.
+    thread_local!(static FILDES: c_int = new_file());
+    let fildes = FILDES.with(|fildes| *fildes);
+    // SAFETY: four readable bytes.
+    assert_eq!(
+        unsafe { libc::pwrite(fildes, [0u8; 4].as_ptr().cast(), 4, 0) },
+        4
+    );
+    fildes
+}
+
+/// Another, each time.
+pub fn new_file() -> c_int {
+    // SAFETY: a C string.
+    unsafe { libc::memfd_create(c"model".as_ptr(), 0) }
+}
+
+/// What is in a file.
+pub fn contents(fildes: c_int) -> [u8; 4] {
+    let mut bytes = [0; 4];
+    // SAFETY: four writable bytes.
+    unsafe { libc::pread(fildes, bytes.as_mut_ptr().cast(), 4, 0) };
+    bytes
 }

@@ -4,7 +4,7 @@ use loom::cell::UnsafeCell;
 use std::sync::Arc;
 
 use super::bench::{check, spawn};
-use crate::intake::{Intake, Push};
+use crate::intake::{Intake, Push, Taken};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sys;
 use crate::wakeup::Wakeup;
@@ -76,7 +76,10 @@ impl Stack {
             unsafe { &*std::ptr::with_exposed_provenance(word as usize) }
         }
         let link = |word| &node(word).link;
-        self.intake.take().drain(link, |word| {
+        self.intake.take().drain(link, |found| {
+            let Taken::Node(word) = found else {
+                panic!("nothing was taken back: {found:?}");
+            };
             // The node is the taker's: writing is allowed, too.
             // SAFETY: loom's own check.
             node(word)

@@ -15,9 +15,11 @@
 
 mod bench;
 mod cancel;
+mod deferral;
 mod intake;
 mod load;
 mod lock;
 mod pool;
+mod recall;
 mod starting;
 mod waiting;

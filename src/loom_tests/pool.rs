@@ -10,7 +10,7 @@ use crate::process::Runtime;
 use crate::sync::model;
 use crate::sys;
 
-fn ended(runtime: &Runtime, control: &Control) {
+fn ended(runtime: &'static Runtime, control: &Control) {
     control.wait(runtime);
     assert_eq!((control.error(runtime), control.value(runtime)), (0, 4));
 }
