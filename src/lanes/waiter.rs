@@ -45,6 +45,8 @@ pub fn serves(runtime: &Runtime, kind: Kind, members: &Members, several: bool) -
     let largest = if several { LARGEST_OF_SEVERAL } else { LARGEST };
     matches!(kind, Kind::Read | Kind::Write)
         && (1..=largest).contains(&members.length)
+        // Several are carried out in call order.
+        && (!several || members.priority == 0)
         && members.offset >= 0
         && runtime.may_inline()
         && runtime
