@@ -32,10 +32,12 @@ const LEFT_LYING: u64 = 100_000;
 const WAITS: u32 = perturb::bound(16, 2) as u32;
 /// ... and twice as many after each error, up to so many times that.
 const DOUBLINGS: u32 = perturb::bound(6, 1) as u32;
-/// A transfer that took longer than this met a slow device, and for so many
-/// times as long waiters leave their requests to the engine: they could take
-/// no signal meanwhile.
+/// Two transfers in a row that took longer than this met a slow device (one
+/// may only have lost its processor)...
 const SLOW: u64 = 20_000_000;
+/// ... or one that took longer than this. For so many times as long waiters
+/// leave their requests to the engine: they could take no signal meanwhile.
+const VERY_SLOW: u64 = 200_000_000;
 const PENANCE: u64 = 50;
 
 /// What the program is expected to do. All zero: nothing.
@@ -53,11 +55,15 @@ pub struct Deferral {
     submitted: AtomicU64,
     /// How many were outstanding at the last such wait.
     count: AtomicU32,
+    /// Requests that the engine has.
+    held: AtomicU32,
     /// Requests that their waiters took back, and those at the last beat.
     recalls: AtomicU64,
     seen: AtomicU64,
     /// The next beat.
     next: AtomicU64,
+    /// Not 0: the last transfer of a waiter was slow.
+    slow: AtomicU32,
     /// Until then waiters leave their requests to the engine.
     not_before: AtomicU64,
     /// Of the threads that may play the engine one sleeps for a beat only.
@@ -110,6 +116,18 @@ impl Deferral {
         }
     }
 
+    /// The engine has so many requests now.
+    pub fn holds(&self, count: usize) {
+        if self.held.load(Ordering::Relaxed) != count as u32 {
+            self.held.store(count as u32, Ordering::Relaxed);
+        }
+    }
+
+    /// Has it any, as far as is known? Then not all is for a waiter.
+    pub fn engine_has_some(&self) -> bool {
+        self.held.load(Ordering::Relaxed) != 0
+    }
+
     /// May a waiter carry out its request, as far as devices are concerned?
     pub fn may_recall(&self, now: u64) -> bool {
         #[cfg(loom)]
@@ -124,10 +142,14 @@ impl Deferral {
         let end = end.min(begin);
         self.recalls.fetch_add(1, Ordering::Relaxed);
         let time = end - begin;
-        if time > SLOW {
+        let slow = time > SLOW;
+        if slow && self.slow.load(Ordering::Relaxed) != 0 || time > VERY_SLOW {
             self.not_before
                 .store(end + time * PENANCE, Ordering::Relaxed);
             self.stop_expecting();
+        }
+        if slow || self.slow.load(Ordering::Relaxed) != 0 {
+            self.slow.store(slow.into(), Ordering::Relaxed);
         }
     }
 

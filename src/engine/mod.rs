@@ -215,7 +215,9 @@ impl Engine {
         found |= self.take_events(runtime);
         found |= self.take_intake(runtime);
         found |= self.expire(runtime);
+        runtime.deferral.holds(self.scheduler.len());
         self.dispatch(runtime);
+        runtime.deferral.holds(self.scheduler.len());
         self.batch.flush(runtime);
         if self.is_closing() {
             self.look_at_closings(runtime);

@@ -85,7 +85,10 @@ unsafe fn serves_request(runtime: &Runtime, cb: Aiocb, several: bool) -> bool {
 /// `list` has `count` readable entries, each null or a valid control block.
 pub unsafe fn attempt(runtime: &'static Runtime, list: *const *const aiocb, count: usize) -> bool {
     let several = count > 1;
-    if count > MOST || runtime.load.outstanding() != count {
+    if count > MOST
+        || runtime.load.outstanding() != count
+        || several && runtime.deferral.engine_has_some()
+    {
         return false;
     }
     let mut newest = None;
