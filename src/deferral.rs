@@ -7,9 +7,9 @@
 //! does; the engine, which decides. What must hold: while submitters leave the
 //! engine asleep, it looks at the intake every [`BEAT`] by itself; so a
 //! program that does otherwise, all of a sudden, has one request begin that
-//! much later, after which the engine is woken as usual. Only the engine
-//! begins to be left asleep, before a sleep that has a limit; and ends it
-//! before its last look at the intake and a sleep that has none.
+//! much later, after which the engine is woken as usual. It is the engine that
+//! begins with it, before a sleep that has a limit; and before one that has
+//! none it ends it, and then looks at the intake for the last time.
 
 use std::time::Duration;
 

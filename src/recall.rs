@@ -3,11 +3,11 @@
 //!
 //! Who comes in: a thread in aio_suspend whose only request still lies on the
 //! intake ([`crate::lanes::waiter`]), and the engine, when it takes the intake
-//! over. What must hold: there is one such request at a time, and nothing else
-//! was outstanding when it was taken back; so all that the engine does not
-//! know yet is younger, and it learns of the request before it accepts any of
-//! that. It does so by the *number* of the recall, which lies at the bottom of
-//! the intake from the moment on at which the request does not:
+//! over. What must hold: one thread at a time has such requests, and nothing
+//! else was outstanding when they were taken back; so all that the engine does
+//! not know yet is younger, and it learns of the request before it accepts any
+//! of that. It does so by the *number* of the recall, which lies at the bottom
+//! of the intake from the moment on at which the request does not:
 //!
 //! ```text
 //!         begin                done                (published by the waiter)
@@ -36,7 +36,8 @@ const RECALLED: u64 = 1;
 const ADOPTING: u64 = 2;
 /// The engine knows of it.
 const ADOPTED: u64 = 3;
-/// As RECALLED; the engine, which has no memory for it, waits for the end.
+/// As RECALLED; the engine waits for the end: it has no memory to adopt it, or
+/// there are several.
 const AWAITED: u64 = 4;
 /// The waiter could not finish it: the engine is to accept it.
 const LEFT: u64 = 5;
@@ -85,15 +86,15 @@ pub struct Recall {
 }
 
 impl Recall {
-    fn state(&self, number: Number, state: u64) -> u64 {
+    fn state(number: Number, state: u64) -> u64 {
         number.0 << SHIFT | state
     }
 
     fn change(&self, number: Number, from: u64, to: u64) -> bool {
         self.word
             .compare_exchange(
-                self.state(number, from),
-                self.state(number, to),
+                Self::state(number, from),
+                Self::state(number, to),
                 Ordering::SeqCst,
                 Ordering::SeqCst,
             )
@@ -109,7 +110,7 @@ impl Recall {
     fn sleep_while(&self, number: Number, state: u64) {
         loop {
             let sample = self.bell.load(Ordering::SeqCst);
-            if self.word.load(Ordering::SeqCst) != self.state(number, state) {
+            if self.word.load(Ordering::SeqCst) != Self::state(number, state) {
                 return;
             }
             let _ = sys::futex_wait(&self.bell, sample, None);
@@ -126,7 +127,7 @@ impl Recall {
                 .word
                 .compare_exchange(
                     word,
-                    self.state(number, RECALLED),
+                    Self::state(number, RECALLED),
                     Ordering::SeqCst,
                     Ordering::Relaxed,
                 )
@@ -148,12 +149,12 @@ impl Recall {
 
     /// The request was not there any more. (Nobody has met the number.)
     pub fn give_up(&self, number: Number) {
-        self.word.store(self.state(number, FREE), Ordering::SeqCst);
+        self.word.store(Self::state(number, FREE), Ordering::SeqCst);
     }
 
     /// Does the engine wait for the end?
     pub fn is_awaited(&self, number: Number) -> bool {
-        self.word.load(Ordering::Relaxed) == self.state(number, AWAITED)
+        self.word.load(Ordering::Relaxed) == Self::state(number, AWAITED)
     }
 
     /// The waiter has carried it out, and is about to publish it. Whose is
@@ -165,14 +166,15 @@ impl Recall {
 
     /// It is published.
     pub fn ended(&self, number: Number) {
-        self.word.store(self.state(number, ENDED), Ordering::SeqCst);
+        self.word
+            .store(Self::state(number, ENDED), Ordering::SeqCst);
     }
 
     /// The waiter cannot finish it. The engine is then to be woken.
     pub fn failed(&self, number: Number) {
         if self.leave(number, LEFT) == Owner::Engine {
             self.word
-                .store(self.state(number, FAILED), Ordering::SeqCst);
+                .store(Self::state(number, FAILED), Ordering::SeqCst);
         }
     }
 
@@ -187,7 +189,7 @@ impl Recall {
                 return Owner::Waiter;
             }
             self.sleep_while(number, ADOPTING);
-            if self.word.load(Ordering::SeqCst) == self.state(number, ADOPTED) {
+            if self.word.load(Ordering::SeqCst) == Self::state(number, ADOPTED) {
                 return Owner::Engine;
             }
         }
