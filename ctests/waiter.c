@@ -2,54 +2,11 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 // libs: -Wl,-z,dynamic-undefined-weak
-#include "harness.h"
-#include <aio_shim.h>
+#include "waiting.h"
 #include <setjmp.h>
 #include <stdatomic.h>
 
-#pragma weak aio_shim_stats
-
-enum { BLOCK = 4096, BLOCKS = 256, TRAINING = 3000 };
-
-static int suspend(struct aiocb *cb)
-{
-    const struct aiocb *list[1] = {cb};
-    return aio_suspend(list, 1, NULL);
-}
-
-/* aio_suspend until it is done: EINTR is for the handlers of the cases. */
-static void wait_for(struct aiocb *cb)
-{
-    while (aio_error(cb) == EINPROGRESS)
-        CHECK(suspend(cb) == 0 || errno == EINTR);
-}
-
-/* One request, waited for at once, and right. */
-static void write_block(int fd, void *block, int place)
-{
-    struct aiocb cb = request(fd, block, BLOCK, (off_t)place * BLOCK);
-    CHECK_EQ(aio_write(&cb), 0);
-    wait_for(&cb);
-    CHECK_EQ(aio_error(&cb), 0);
-    CHECK_EQ(aio_return(&cb), BLOCK);
-}
-
-/* So often that the library expects the next wait. */
-static void train(int fd)
-{
-    char *block = pages(BLOCK);
-    for (int i = 0; i < TRAINING; i++)
-        write_block(fd, block, i % BLOCKS);
-    munmap(block, BLOCK);
-}
-
-static uint64_t in_caller(void)
-{
-    struct aio_shim_stats stats;
-    CHECK_EQ(aio_shim_stats(&stats, sizeof stats), 0);
-    return stats.requests[AIO_SHIM_REQUEST_WRITE][AIO_SHIM_LANE_INLINE][AIO_SHIM_RESULT_SUCCEEDED]
-           + stats.requests[AIO_SHIM_REQUEST_READ][AIO_SHIM_LANE_INLINE][AIO_SHIM_RESULT_SUCCEEDED];
-}
+enum { TRAINING = 3000 };
 
 /* ---- it is done ---------------------------------------------------------------------------------------- */
 
@@ -75,70 +32,11 @@ CASE(35, one_at_a_time_without_the_page_cache, GLIBC_OK, 60) { one_at_a_time(DIR
 CASE(45, most_are_carried_out_by_who_waits, SHIM_ONLY | AS_BUILT | ALONE, 60)
 {
     int fd = temp_file(DIRECT, BLOCKS * BLOCK, 1, 0);
-    train(fd);
+    train(fd, TRAINING);
     uint64_t before = in_caller();
-    train(fd);
+    train(fd, TRAINING);
     uint64_t share = (in_caller() - before) * 100 / TRAINING;
     CHECK(share > 50, "%d %% of them", (int)share);
-}
-
-/* Several small ones, all of which are waited for: in call order where they overlap. */
-CASE(15, several_at_once_keep_their_order, GLIBC_OK, 60)
-{
-    enum { DEPTH = 8 };
-    int fd = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0);
-    static unsigned char data[DEPTH][BLOCK], read_back[BLOCK + DEPTH * 64];
-    for (int round = 0; round < 2000; round++) {
-        struct aiocb cbs[DEPTH];
-        const struct aiocb *list[DEPTH];
-        for (int i = 0; i < DEPTH; i++) {
-            memset(data[i], round * DEPTH + i, BLOCK);
-            cbs[i] = request(fd, data[i], BLOCK, i * 64); /* over the one before, but for 64 bytes */
-            list[i] = &cbs[i];
-            CHECK_EQ(aio_write(&cbs[i]), 0);
-        }
-        for (int left = DEPTH; left > 0;) {
-            CHECK_EQ(aio_suspend(list, DEPTH, NULL), 0);
-            for (int i = 0; i < DEPTH; i++)
-                if (list[i] && aio_error(list[i]) != EINPROGRESS) {
-                    CHECK_DONE(&cbs[i], BLOCK);
-                    list[i] = NULL;
-                    left--;
-                }
-        }
-        CHECK_EQ(pread(fd, read_back, sizeof read_back, 0), (ssize_t)sizeof read_back);
-        for (int i = 0; i < DEPTH; i++)
-            CHECK_EQ(read_back[i * 64], (unsigned char)(round * DEPTH + i));
-        CHECK_EQ(read_back[DEPTH * 64 + BLOCK - 65], (unsigned char)(round * DEPTH + DEPTH - 1));
-    }
-}
-
-CASE(14, appends_that_are_waited_for_land_in_call_order, GLIBC_OK, 60)
-{
-    enum { DEPTH = 6, ROUNDS = 1500 };
-    int fd = temp_file(ON_DISK, 0, 0, O_APPEND);
-    static uint32_t numbers[ROUNDS * DEPTH], found[ROUNDS * DEPTH];
-    for (int round = 0; round < ROUNDS; round++) {
-        struct aiocb cbs[DEPTH];
-        const struct aiocb *list[DEPTH];
-        int depth = round % DEPTH + 1;
-        for (int i = 0; i < DEPTH; i++) {
-            uint32_t *number = &numbers[round * DEPTH + i];
-            *number = (uint32_t)(round * DEPTH + i);
-            cbs[i] = request(fd, number, sizeof *number, 0);
-            list[i] = &cbs[i];
-            if (i < depth)
-                CHECK_EQ(aio_write(&cbs[i]), 0);
-        }
-        CHECK_EQ(aio_suspend(list, depth, NULL), 0);
-        for (int i = depth; i < DEPTH; i++)
-            CHECK_EQ(aio_write(&cbs[i]), 0);
-        for (int i = 0; i < DEPTH; i++)
-            wait_for(&cbs[i]);
-    }
-    CHECK_EQ(pread(fd, found, sizeof found, 0), (ssize_t)sizeof found);
-    for (int i = 0; i < ROUNDS * DEPTH; i++)
-        CHECK_EQ(found[i], i);
 }
 
 /* ---- beside others ------------------------------------------------------------------------------------- */
@@ -167,7 +65,7 @@ static void *read_what_was_submitted(void *unused)
 CASE(15, what_is_submitted_meanwhile_comes_after, GLIBC_OK, 60)
 {
     shared_fd = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0);
-    train(shared_fd);
+    train(shared_fd, TRAINING);
     pthread_t reader = start_thread(read_what_was_submitted, NULL);
     for (int round = 1; round <= TRAINING; round++) {
         memset(fresh, round, BLOCK);
@@ -223,11 +121,11 @@ static void *close_what_is_written(void *unused)
     return unused;
 }
 
-CASE(18, closed_by_another_thread_while_it_is_waited_for, GLIBC_DEFECT | GLIBC_RACY, 120)
+CASE(18, closed_by_another_thread_while_it_is_waited_for, GLIBC_RACY, 120)
 {
     int file = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0);
     unsigned char *block = pages(BLOCK), *back = pages(BLOCK);
-    train(file);
+    train(file, TRAINING);
     pthread_t closer = start_thread(close_what_is_written, NULL);
     for (int round = 1; round <= TRAINING; round++) {
         int number = dup(file);
@@ -272,7 +170,7 @@ CASE(26, cancelled_by_another_thread_while_it_is_waited_for, GLIBC_OK, 120)
 {
     static struct aiocb stop;
     shared_fd = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0);
-    train(shared_fd);
+    train(shared_fd, TRAINING);
     pthread_t canceller = start_thread(cancel_it, &stop);
     for (int round = 0; round < TRAINING; round++) {
         cancelled = 0;
@@ -296,7 +194,7 @@ CASE(4, not_waited_for_after_all, GLIBC_OK, 60)
 {
     int fd = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0);
     for (int round = 0; round < 20; round++) {
-        train(fd);
+        train(fd, TRAINING);
         struct aiocb cb = request(fd, fresh, BLOCK, 0);
         CHECK_EQ(aio_write(&cb), 0);
         CHECK_DONE(&cb, BLOCK); /* asks, and sleeps, and asks */
@@ -310,7 +208,7 @@ static void other_ways(int fd)
     int ends[2];
     SETUP(pipe2(ends, O_CLOEXEC) == 0);
     for (int way = 0; way < 7; way++) {
-        train(fd);
+        train(fd, TRAINING);
         struct aiocb cb = request(fd, fresh, BLOCK, 0), other = request(fd, fresh, BLOCK, BLOCK);
         const struct aiocb *list[2] = {&cb, NULL};
         struct aiocb *both[2] = {&other, NULL};
@@ -365,7 +263,7 @@ CASE(39, waited_for_by_aio_waitcomplete, SHIM_ONLY, 60)
     struct timespec poll = {0, 0};
     CHECK_FAILS(waitcomplete(&done, &poll), EWOULDBLOCK);
     for (int round = 0; round < 10; round++) {
-        train(fd);
+        train(fd, TRAINING);
         struct aiocb cb = request(fd, fresh, BLOCK, 0);
         CHECK_EQ(aio_write(&cb), 0);
         CHECK_EQ(waitcomplete(&done, NULL), BLOCK);
@@ -380,12 +278,12 @@ CASE(8, errors_of_requests_that_are_waited_for, GLIBC_OK, 60)
     int fd = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0), direct = temp_file(DIRECT, BLOCKS * BLOCK, 0, 0);
     char *block = pages(BLOCK);
     for (int round = 0; round < 10; round++) {
-        train(direct);
+        train(direct, TRAINING);
         struct aiocb cb = request(direct, block, 100, 0); /* not a whole sector */
         CHECK_EQ(aio_write(&cb), 0);
         wait_for(&cb);
         CHECK_ENDS(&cb, EINVAL);
-        train(fd);
+        train(fd, TRAINING);
         cb = request(fd, (void *)8, BLOCK, 0);
         CHECK_EQ(aio_write(&cb), 0);
         wait_for(&cb);
@@ -400,7 +298,7 @@ CASE(8, the_limit_to_the_size_of_files_raises_no_signal, GLIBC_OK, 60)
 {
     int fd = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0);
     signal(SIGXFSZ, count_too_large);
-    train(fd);
+    train(fd, TRAINING);
     struct rlimit limit = {BLOCKS * BLOCK, RLIM_INFINITY};
     SETUP(setrlimit(RLIMIT_FSIZE, &limit) == 0);
     for (int i = 0; i < 100; i++) {
@@ -441,10 +339,10 @@ CASE(20, in_a_handler_that_interrupts_it, GLIBC_RACY, 20)
 {
     int fd = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0);
     handler_fd = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0);
-    train(fd);
+    train(fd, TRAINING);
     alarms(use_in_handler, 300);
     for (int i = 0; i < 3 || handled < 500; i++)
-        train(fd);
+        train(fd, TRAINING);
 }
 
 static sigjmp_buf out;
@@ -462,7 +360,7 @@ static void jump_out(int signo)
 CASE(31, left_by_a_jump, GLIBC_RACY, 60)
 {
     int fd = temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0);
-    train(fd);
+    train(fd, TRAINING);
     alarms(jump_out, 200);
     static struct aiocb cb;
     volatile int jumps = 0;
@@ -486,7 +384,7 @@ static atomic_int go_on, came_back;
 static void *is_cancelled(void *fd)
 {
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-    train((int)(intptr_t)fd);
+    train((int)(intptr_t)fd, TRAINING);
     go_on = 1;
     while (go_on == 1) { }
     victims = request((int)(intptr_t)fd, fresh, BLOCK, 0);
@@ -515,7 +413,7 @@ static atomic_bool enough;
 static void *works(void *fd)
 {
     while (!enough)
-        train((int)(intptr_t)fd);
+        train((int)(intptr_t)fd, TRAINING);
     return NULL;
 }
 /* A child begins anew, whatever its parent was about to do. */

@@ -1,6 +1,6 @@
 /* waiter_limits.c - what a thread that carries out its own requests must not be caught in.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "harness.h"
+#include "waiting.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stdatomic.h>
@@ -8,25 +8,7 @@
 #include <sys/syscall.h>
 #include <ucontext.h>
 
-enum { BLOCK = 4096, TRAINING = 1000 };
-
-static void wait_for(struct aiocb *cb)
-{
-    const struct aiocb *list[1] = {cb};
-    while (aio_error(cb) == EINPROGRESS)
-        CHECK(aio_suspend(list, 1, NULL) == 0 || errno == EINTR);
-}
-
-static void train(int fd)
-{
-    static char block[BLOCK];
-    for (int i = 0; i < TRAINING; i++) {
-        struct aiocb cb = request(fd, block, BLOCK, 0);
-        CHECK_EQ(aio_write(&cb), 0);
-        wait_for(&cb);
-        CHECK_DONE(&cb, BLOCK);
-    }
-}
+enum { TRAINING = 1000 };
 
 /* fclose closes inside the C library, which nobody is told of; the number is then one whose readers wait. */
 static atomic_int rung;
@@ -41,7 +23,7 @@ CASE(23, the_number_of_a_file_is_now_one_that_waits, GLIBC_OK | NEEDS_ROOT, 20)
     FILE *stream = fopen(path, "w+");
     SETUP(stream != NULL && unlink(path) == 0);
     int number = fileno(stream);
-    train(number);
+    train(number, TRAINING);
     fclose(stream);
     int log = open("/dev/kmsg", O_RDONLY | O_CLOEXEC);
     SETUP(log == number && lseek(log, 0, SEEK_END) >= 0, "%d for %d", log, number);
@@ -63,7 +45,7 @@ CASE(42, the_process_ends_after_errors, GLIBC_RACY, 20)
     if (child == 0) {
         int file = temp_file(ON_DISK, BLOCK, 0, 0), readable = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
         SETUP(readable >= 0);
-        train(file);
+        train(file, TRAINING);
         for (int i = 0; i < 50; i++) {
             struct aiocb cb = request(readable, block, BLOCK, 0);
             CHECK_EQ(aio_write(&cb), 0);
@@ -102,6 +84,6 @@ CASE(44, writes_are_trapped_and_answered, GLIBC_RACY, 20)
     SETUP(sigaction(SIGSYS, &action, NULL) == 0);
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) != 0)
         SKIP("no seccomp filters");
-    train(fd);
+    train(fd, TRAINING);
     CHECK(trapped >= TRAINING);
 }
