@@ -1,12 +1,14 @@
-//! Waking the engine is put off, for a program that submits a request, or a
-//! few, and waits for it at once.
+//! The engine is left out of it, for a program that submits a request, or some,
+//! and waits for them at once.
 //!
-//! Its thread then carries it out itself ([`crate::lanes::waiter`]),
+//! Its thread then carries them out itself ([`crate::lanes::waiter`]),
 //! and waking the engine would cost it, and another processor, more than the
 //! transfer. Who comes in: submissions and waits, which tell what the program
-//! does; the engine, which decides. What must hold: while submitters leave the
-//! engine asleep, it looks at the intake every [`BEAT`] by itself; so a
-//! program that does otherwise, all of a sudden, has one request begin that
+//! does; the engine, which decides. What must hold: submitters leave the engine
+//! asleep, and an engine that is awake leaves what they pushed on the intake;
+//! but whoever pushes what is not for a waiter, or waits in another way, calls
+//! the engine ([`Deferral::call`]), and it looks every [`BEAT`] by itself. So a
+//! program that does otherwise, all of a sudden, has its requests begin that
 //! much later, after which the engine is woken as usual. It is the engine that
 //! begins with it, before a sleep that has a limit; and before one that has
 //! none it ends it, and then looks at the intake for the last time.
@@ -17,6 +19,7 @@ use crate::perturb;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
 use crate::sys;
+use crate::wait;
 #[cfg(loom)]
 use modelled as sys;
 #[cfg(loom)]
@@ -26,7 +29,7 @@ pub use modelled::set_time;
 const BEAT: u64 = 1_000_000;
 /// A wait that comes so soon after the submission comes at once.
 const AT_ONCE: u64 = perturb::bound(5_000, 1_000_000_000) as u64;
-/// What lay on the intake for longer than this was left there.
+/// What has lain on the intake for longer than this, no waiter will fetch.
 const LEFT_LYING: u64 = 100_000;
 /// So many waits must have come at once...
 const WAITS: u32 = perturb::bound(16, 2) as u32;
@@ -42,7 +45,7 @@ const PENANCE: u64 = 50;
 
 /// What the program is expected to do. All zero: nothing.
 pub struct Deferral {
-    /// Not 0: submitters leave the engine asleep.
+    /// Not 0: what is for a waiter is left on the intake.
     on: AtomicU32,
     /// Not 0: it is worth it, says a waiter.
     wanted: AtomicU32,
@@ -53,10 +56,14 @@ pub struct Deferral {
     /// When the last request was submitted that its waiter is expected to
     /// carry out.
     submitted: AtomicU64,
-    /// How many were outstanding at the last such wait.
+    /// How many are outstanding at such waits.
     count: AtomicU32,
-    /// Requests that the engine has.
-    held: AtomicU32,
+    /// Waits in a row at which it was less than half of that.
+    few: AtomicU32,
+    /// Who submitted all that is outstanding, as a mark; 0: several threads.
+    submitter: AtomicU32,
+    /// Not 0: the engine is to take what lies on the intake all the same.
+    called: AtomicU32,
     /// Requests that their waiters took back, and those at the last beat.
     recalls: AtomicU64,
     seen: AtomicU64,
@@ -76,23 +83,45 @@ impl Deferral {
         self.submitted.store(sys::now_ns(), Ordering::Relaxed);
     }
 
+    /// The calling thread submits one; with it, so many are outstanding.
+    pub fn submits(&self, outstanding: usize) {
+        let mark = u32::from(wait::own_mark());
+        if self.submitter.load(Ordering::Relaxed) != mark {
+            let all = if outstanding <= 1 { mark } else { 0 };
+            self.submitter.store(all, Ordering::Relaxed);
+        }
+    }
+
+    /// Was all that is outstanding submitted by the calling thread, as far as
+    /// is known?
+    pub fn is_by_caller(&self) -> bool {
+        self.submitter.load(Ordering::Relaxed) == u32::from(wait::own_mark())
+    }
+
     /// So many requests may be outstanding together that the next wait is
     /// expected to be for all of them.
     pub fn expected(&self) -> usize {
         self.count.load(Ordering::Relaxed).max(1) as usize
     }
 
-    /// It was pushed: is the engine to be left asleep?
+    /// It was pushed: is the engine to be left out of it?
     pub fn is_on(&self) -> bool {
         self.on.load(Ordering::SeqCst) != 0
     }
 
-    /// The program waits now for all that is outstanding, so many requests
-    /// that their waiter may carry out.
+    /// A thread waits now for some of what is outstanding, all of it its own:
+    /// so many requests that it may carry out.
     pub fn waits(&self, now: u64, count: usize) {
-        if count != self.expected() {
+        let expected = self.expected();
+        let few = match 2 * count < expected {
+            true => self.few.load(Ordering::Relaxed) + 1,
+            false => 0,
+        };
+        self.few.store(few, Ordering::Relaxed);
+        if count > expected || few > WAITS {
             // They were not expected, so nothing is known of when they came.
             self.count.store(count as u32, Ordering::Relaxed);
+            self.few.store(0, Ordering::Relaxed);
             return;
         }
         #[cfg(loom)]
@@ -116,16 +145,26 @@ impl Deferral {
         }
     }
 
-    /// The engine has so many requests now.
-    pub fn holds(&self, count: usize) {
-        if self.held.load(Ordering::Relaxed) != count as u32 {
-            self.held.store(count as u32, Ordering::Relaxed);
+    /// What lies on the intake is not, or not all, for a waiter. The engine is
+    /// then to be woken.
+    pub fn call(&self) {
+        if self.is_on() {
+            self.called.store(1, Ordering::SeqCst);
         }
     }
 
-    /// Has it any, as far as is known? Then not all is for a waiter.
-    pub fn engine_has_some(&self) -> bool {
-        self.held.load(Ordering::Relaxed) != 0
+    /// There is something on the intake: is the engine to take it?
+    pub fn is_called(&self) -> bool {
+        !self.is_on()
+            || self.called.load(Ordering::SeqCst) != 0
+            || self.lies_for_long(sys::now_ns())
+    }
+
+    /// The engine is about to take the intake over.
+    pub fn comes(&self) {
+        if self.called.load(Ordering::Relaxed) != 0 {
+            self.called.swap(0, Ordering::SeqCst);
+        }
     }
 
     /// May a waiter carry out its request, as far as devices are concerned?
@@ -166,11 +205,13 @@ impl Deferral {
 
     /// The engine found requests on the intake.
     pub fn found(&self) {
-        if self.is_on()
-            && sys::now_ns().saturating_sub(self.submitted.load(Ordering::Relaxed)) > LEFT_LYING
-        {
+        if self.is_on() && self.lies_for_long(sys::now_ns()) {
             self.stop_expecting();
         }
+    }
+
+    fn lies_for_long(&self, now: u64) -> bool {
+        now.saturating_sub(self.submitted.load(Ordering::Relaxed)) > LEFT_LYING
     }
 
     /// The engine is about to look at the intake for the last time and to
@@ -185,6 +226,8 @@ impl Deferral {
                 .store(self.recalls.load(Ordering::Relaxed), Ordering::Relaxed);
             self.next.store(sys::now_ns() + BEAT, Ordering::Relaxed);
             self.on.store(1, Ordering::SeqCst);
+            // Who pushed before that did not see it, and did not call.
+            self.called.store(1, Ordering::SeqCst);
             return Some(Duration::from_nanos(BEAT));
         }
         let now = sys::now_ns();
@@ -246,8 +289,8 @@ mod modelled {
 impl Deferral {
     /// Where the words lie that submitters and the engine's threads agree by,
     /// for a model to explore them; the others are guesses.
-    pub fn places(&self) -> [std::ops::Range<usize>; 2] {
+    pub fn places(&self) -> [std::ops::Range<usize>; 3] {
         use crate::sync::model::place;
-        [place(&self.on), place(&self.watched)]
+        [place(&self.on), place(&self.called), place(&self.watched)]
     }
 }

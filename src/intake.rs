@@ -78,9 +78,10 @@ impl Intake {
         }
     }
 
-    /// Is this node the newest?
-    pub fn has_on_top(&self, node: u64) -> bool {
-        self.head.load(Ordering::SeqCst) == node
+    /// The newest node, if there is one.
+    pub fn top(&self) -> Option<u64> {
+        let head = self.head.load(Ordering::SeqCst);
+        (!is_last(head) && head != CLOSED).then_some(head)
     }
 
     /// Takes everything back if this node is still the newest; the number is

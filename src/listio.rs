@@ -265,7 +265,7 @@ impl Chain {
                 }
             }
         }
-        if runtime.wakeup.wake() {
+        if runtime.call_engine() {
             runtime.stats.woke();
         }
         Ok(())

@@ -193,6 +193,12 @@ impl Load {
         count(&self.reads) + count(&self.others)
     }
 
+    /// How many of them are not settled?
+    pub fn unsettled(&self) -> usize {
+        let count = |all: &All| all.count.load(Ordering::SeqCst) as u32 as usize;
+        count(&self.reads) + count(&self.others)
+    }
+
     /// Is anything outstanding for this descriptor number? One load.
     pub fn of_descriptor(&self, fildes: c_int) -> bool {
         self.descriptor(fildes).load(Ordering::SeqCst) != 0

@@ -89,7 +89,7 @@ pub fn ask(runtime: &'static Runtime, question: Question) -> Result<u32, c_int> 
                 _ => return Err(libc::EAGAIN),
             }
         }
-        runtime.wakeup.wake();
+        runtime.call_engine();
         loop {
             match message.answer.load(Ordering::Acquire) {
                 PENDING => {

@@ -177,8 +177,20 @@ impl Runtime {
     /// intake must not lie there until the next beat.
     pub fn wake_for_wait(&self) {
         if self.deferral.is_on() && !self.intake.is_empty() {
-            self.wakeup.wake();
+            self.call_engine();
         }
+    }
+
+    /// Wakes the engine, if it sleeps, for what lies on the intake. True: by a
+    /// system call.
+    pub fn call_engine(&self) -> bool {
+        self.deferral.call();
+        self.wakeup.wake()
+    }
+
+    /// Is there anything on the intake that the engine must take now?
+    pub fn must_take(&self) -> bool {
+        !self.intake.is_empty() && self.deferral.is_called() || self.recall.has_end()
     }
 
     /// How long a thread stays without work.

@@ -124,8 +124,8 @@ impl Claimed {
         }
     }
 
-    /// The last preparation before it is pushed.
-    pub fn prepare(&self, runtime: &'static Runtime, place: ListPlace) {
+    /// The last preparation before it is pushed. True: it is settled already.
+    pub fn prepare(&self, runtime: &'static Runtime, place: ListPlace) -> bool {
         // SAFETY: claimed by us and not handed over.
         unsafe {
             request::describe(self.cb, place);
@@ -137,14 +137,19 @@ impl Claimed {
         {
             // SAFETY: as above.
             unsafe { request::settle(runtime, self.cb, self.kind, file_slot) };
+            return true;
         }
+        false
     }
 
     /// Hands it to the engine.
     pub fn push(self, runtime: &'static Runtime) -> Result<(), c_int> {
-        self.prepare(runtime, ListPlace::NONE);
+        let settled = self.prepare(runtime, ListPlace::NONE);
         let outstanding = runtime.load.outstanding();
+        runtime.deferral.submits(outstanding);
+        // By whether it is settled its waiter knows if the engine has it.
         let for_waiter = self.notice.is_none()
+            && !settled
             && outstanding <= runtime.deferral.expected()
             && waiter::serves(runtime, self.kind, &self.members, outstanding > 1);
         if for_waiter {
@@ -165,7 +170,7 @@ impl Claimed {
         if for_waiter && runtime.deferral.is_on() {
             return Ok(());
         }
-        if runtime.wakeup.wake() {
+        if runtime.call_engine() {
             runtime.stats.woke();
         }
         if for_waiter {

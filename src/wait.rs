@@ -16,7 +16,7 @@
 use std::ffi::c_int;
 
 use crate::abi::{Aiocb, aiocb};
-use crate::lanes::waiter;
+use crate::lanes::waiter::{self, Attempt};
 use crate::perturb;
 use crate::process::Runtime;
 use crate::request::{self, Marked};
@@ -286,13 +286,18 @@ pub unsafe fn wait_any(
         return Ok(());
     }
     // SAFETY: by contract.
-    let carried_out = deadline.is_none() && unsafe { waiter::attempt(runtime, list, count) };
+    let attempt = match deadline {
+        None => unsafe { waiter::attempt(runtime, list, count) },
+        Some(_) => Attempt::Left,
+    };
     // (Of a list that another thread changes meanwhile it may have been none.)
     // SAFETY: by contract.
-    if carried_out && unsafe { look(runtime, list, count, None) }.done {
+    if attempt == Attempt::Done && unsafe { look(runtime, list, count, None) }.done {
         return Ok(());
     }
-    runtime.wake_for_wait();
+    if attempt != Attempt::Begun {
+        runtime.wake_for_wait();
+    }
     let until = match &deadline {
         Some(deadline) => &raw const deadline.0,
         None => std::ptr::null(),

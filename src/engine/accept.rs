@@ -80,7 +80,6 @@ impl Engine {
         if self.accepting {
             return false;
         }
-        self.taken = 0;
         if runtime.intake.is_empty() && !runtime.recall.has_end() {
             return false;
         }
@@ -89,6 +88,7 @@ impl Engine {
         self.natures.forget();
         // Older than all that lies on the intake.
         self.see_to_recall(runtime, None);
+        runtime.deferral.comes();
         if !runtime.intake.is_empty() {
             runtime.deferral.found();
             self.accept_all(runtime, runtime.intake.take());

@@ -213,11 +213,10 @@ impl Engine {
         perturb::pause(60, 500);
         let mut found = self.take_done(runtime);
         found |= self.take_events(runtime);
-        found |= self.take_intake(runtime);
+        self.taken = 0;
+        found |= runtime.must_take() && self.take_intake(runtime);
         found |= self.expire(runtime);
-        runtime.deferral.holds(self.scheduler.len());
         self.dispatch(runtime);
-        runtime.deferral.holds(self.scheduler.len());
         self.batch.flush(runtime);
         if self.is_closing() {
             self.look_at_closings(runtime);
@@ -318,10 +317,7 @@ const LOOK_AGAIN: u64 = 1_000_000;
 
 /// Is there anything for the engine to take?
 pub fn has_work(runtime: &Runtime) -> bool {
-    !runtime.intake.is_empty()
-        || runtime.recall.has_end()
-        || runtime.pool.has_done()
-        || runtime.poller.has_events()
+    runtime.must_take() || runtime.pool.has_done() || runtime.poller.has_events()
 }
 
 /// One turn, although nothing calls for it. For pool threads.

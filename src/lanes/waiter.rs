@@ -1,12 +1,12 @@
-//! The waiter's lane: a thread that waits for all that is outstanding carries
-//! it out itself.
+//! The waiter's lane: a thread that waits for what it submitted carries it out
+//! itself.
 //!
-//! Who comes in: aio_suspend without a limit of time, whose requests still lie
-//! on the intake while nothing else is outstanding. The thread has nothing
-//! else to do, and handing a request to another thread and back costs two
-//! wakes: as much as a device takes, or ten times what the page cache does. It
-//! does so for one transfer, or for several that only copy: what a device does
-//! side by side is the ring's. What must hold: the engine learns of the
+//! Who comes in: aio_suspend without a limit of time, while all that is
+//! outstanding was submitted by its thread, and still lies on the intake. The
+//! thread has nothing else to do, and handing a request to another thread and
+//! back costs two wakes: as much as a device takes, or ten times what the page
+//! cache does. It does so for one transfer, or for several that only copy: what
+//! a device does side by side is the ring's. What must hold: the engine learns of the
 //! requests before it accepts anything younger ([`crate::recall`]); they are
 //! transfers on local disks, which end by themselves and by no signal, so they
 //! are made with all signals blocked; and where such a transfer was slow, the
@@ -35,7 +35,7 @@ use crate::sys;
 const LARGEST: usize = 1 << 20;
 /// Largest of several, and how many.
 const LARGEST_OF_SEVERAL: usize = 64 * 1024;
-const MOST: usize = 32;
+const MOST: usize = 128;
 /// For so long the waiter of several carries on, or until the engine waits:
 /// others may wait, too.
 const LONG_ENOUGH: u64 = 500_000;
@@ -78,44 +78,83 @@ unsafe fn serves_request(runtime: &Runtime, cb: Aiocb, several: bool) -> bool {
         && serves(runtime, progress.kind, &members, several)
 }
 
-/// Waits for the requests of a list by carrying them out. True: at least one
-/// of those outstanding is complete.
+/// What came of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attempt {
+    /// At least one of the requests is complete.
+    Done,
+    /// Some are with the engine, and the others are left for when the first of
+    /// those ends.
+    Begun,
+    /// They are the engine's.
+    Left,
+}
+
+/// Waits for requests of a list by carrying them out, with all else that the
+/// calling thread has outstanding.
 ///
 /// # Safety
 /// `list` has `count` readable entries, each null or a valid control block.
-pub unsafe fn attempt(runtime: &'static Runtime, list: *const *const aiocb, count: usize) -> bool {
-    let several = count > 1;
-    if count > MOST
-        || runtime.load.outstanding() != count
-        || several && runtime.deferral.engine_has_some()
-    {
-        return false;
+pub unsafe fn attempt(
+    runtime: &'static Runtime,
+    list: *const *const aiocb,
+    count: usize,
+) -> Attempt {
+    let now = sys::now_ns();
+    let outstanding = runtime.load.outstanding();
+    if outstanding > MOST {
+        return Attempt::Left;
     }
-    let mut newest = None;
+    let several = outstanding > 1;
+    let mut own = 0;
+    let mut begun = false;
     for index in 0..count {
         // SAFETY: index < count, and a non-null entry is a valid control block.
-        let served = unsafe {
-            Aiocb::new(list.add(index).read_volatile()).filter(|&cb| {
-                request::in_progress(Some(runtime), cb) && serves_request(runtime, cb, several)
-            })
-        };
-        let Some(cb) = served else {
-            return false;
-        };
-        newest = newest.or(Some(cb.to_word()).filter(|&word| runtime.intake.has_on_top(word)));
+        unsafe {
+            let Some(cb) = Aiocb::new(list.add(index).read_volatile()) else {
+                continue;
+            };
+            if !request::in_progress(Some(runtime), cb) {
+                // Not any more.
+                return Attempt::Done;
+            }
+            if !serves_request(runtime, cb, several) {
+                return Attempt::Left;
+            }
+            // The engine settles what it takes over; what was settled before,
+            // it was called for.
+            begun |= request::progress(cb).file_slot != 0;
+        }
+        own += 1;
     }
-    let now = sys::now_ns();
-    runtime.deferral.waits(now, count);
-    let Some(newest) = newest.filter(|_| runtime.deferral.may_recall(now)) else {
-        return false;
+    if own < outstanding && !runtime.deferral.is_by_caller() {
+        return Attempt::Left;
+    }
+    runtime.deferral.waits(now, outstanding);
+    if !runtime.deferral.may_recall(now) {
+        return Attempt::Left;
+    }
+    if several && begun {
+        return Attempt::Begun;
+    }
+    if several && runtime.load.unsettled() != outstanding {
+        // The engine has others.
+        return Attempt::Left;
+    }
+    let on_top = runtime
+        .intake
+        .top()
+        .filter(|&word| Aiocb::from_word(word).is_some());
+    let Some(newest) = on_top else {
+        return Attempt::Left;
     };
     let _errno = sys::KeepErrno::new();
     // Not SIGSYS, by which a seccomp filter may answer the calls made here.
     let before = sys::set_signal_mask(sys::SignalMask::BUT_TRAPS);
     // A child of vfork has the parent's requests, and not its descriptors.
-    let done = !runtime.is_borrowed() && take_back(runtime, newest, count);
+    let done = !runtime.is_borrowed() && take_back(runtime, newest, outstanding);
     sys::set_signal_mask(before);
-    done
+    if done { Attempt::Done } else { Attempt::Left }
 }
 
 fn take_back(runtime: &'static Runtime, newest: u64, count: usize) -> bool {

@@ -317,12 +317,22 @@ pub fn wait_for(runtime: &'static Runtime, controls: &[&Control]) {
     unsafe { wait::wait_any(runtime, list.as_ptr(), list.len(), None) }.unwrap();
 }
 
-/// aio_suspend for this one, in a list with a second place that is empty: a
-/// waiter leaves that to the engine.
-pub fn wait_two(runtime: &'static Runtime, control: &Control) {
-    let list = [control.cb.cast_const(), std::ptr::null()];
-    // SAFETY: a valid control block.
-    unsafe { wait::wait_any(runtime, list.as_ptr(), list.len(), None) }.unwrap();
+/// aio_suspend for one request with a limit of time, which leaves it to the
+/// engine; and again, until it is complete.
+pub fn wait_with_limit(runtime: &'static Runtime, control: &Control) {
+    let list = [control.cb.cast_const()];
+    let limit = libc::timespec {
+        tv_sec: 1000,
+        tv_nsec: 0,
+    };
+    loop {
+        let deadline = wait::Deadline::after(&limit).unwrap();
+        // SAFETY: a valid control block.
+        match unsafe { wait::wait_any(runtime, list.as_ptr(), 1, Some(deadline)) } {
+            Ok(()) => return,
+            Err(error) => assert_eq!(error, libc::EAGAIN),
+        }
+    }
 }
 
 /// A descriptor that always reads zeros at once, through the pool.

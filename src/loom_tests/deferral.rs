@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::bench::{Bench, Control, Part, check, memory_file, spawn, wait_two};
+use super::bench::{Bench, Control, Part, check, memory_file, spawn, wait_with_limit};
 use crate::deferral::{Deferral, set_time};
 use crate::engine;
-use crate::intake::{Intake, Taken};
+use crate::intake::Intake;
 use crate::process::Runtime;
 use crate::request::Kind;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -35,7 +35,7 @@ struct Stack {
     intake: Intake,
     wakeup: Wakeup,
     deferral: Deferral,
-    link: AtomicU64,
+    links: [AtomicU64; 2],
     taken: AtomicU32,
 }
 
@@ -47,47 +47,72 @@ impl Stack {
             intake: Intake::new(),
             wakeup: Wakeup::new(),
             deferral,
-            link: AtomicU64::new(0),
+            links: [const { AtomicU64::new(0) }; 2],
             taken: AtomicU32::new(0),
         });
         set_time(0, 0);
-        let [on, watched] = stack.deferral.places();
         let intake = place(&stack.intake);
         let wakeup = place(&stack.wakeup);
+        let mut only = vec![intake, wakeup, place(&stack.taken)];
+        only.extend(stack.deferral.places());
         model::begin(Scope {
-            only: Some(vec![intake, wakeup, on, watched, place(&stack.taken)]),
+            only: Some(only),
             ..Scope::default()
         });
         stack.intake.open();
         stack
     }
 
-    /// The engine, until it has taken the request.
-    fn serve(&self) {
+    /// The engine, until it has taken so many requests.
+    fn serve(&self, requests: u32) {
+        let mut left = requests;
         loop {
-            let mut found = false;
-            self.intake
-                .take()
-                .drain(|_| &self.link, |node| found = node == Taken::Node(8));
-            if found {
+            if self.must_take() {
+                self.deferral.comes();
+                self.intake
+                    .take()
+                    .drain(|node| self.link(node), |_| left -= 1);
+            }
+            if left == 0 {
                 self.taken.swap(1, Ordering::SeqCst);
                 return;
             }
             let beat = self.deferral.beat();
             let sample = self.wakeup.prepare();
-            if self.intake.is_empty() {
+            if !self.must_take() {
                 let _ = sys::futex_wait(self.wakeup.word(), sample, beat);
             }
             self.wakeup.awake();
         }
     }
 
+    fn link(&self, node: u64) -> &AtomicU64 {
+        &self.links[node as usize / 8 - 1]
+    }
+
+    /// As in `Runtime`.
+    fn must_take(&self) -> bool {
+        !self.intake.is_empty() && self.deferral.is_called()
+    }
+
     /// A submission, as in `Claimed::push`.
     fn submit(&self) {
-        self.intake.push(8, &self.link);
+        self.intake.push(8, self.link(8));
         if !self.deferral.is_on() {
-            self.wakeup.wake();
+            self.call();
         }
+    }
+
+    /// One that is not for a waiter.
+    fn submit_for_the_engine(&self, node: u64) {
+        self.intake.push(node, self.link(node));
+        self.call();
+    }
+
+    /// As in `Runtime::call_engine`.
+    fn call(&self) {
+        self.deferral.call();
+        self.wakeup.wake();
     }
 
     /// Lets sleeps with a limit end until the request is taken.
@@ -109,7 +134,7 @@ fn loom_deferral_ends_against_a_push() {
         wish(&stack.deferral);
         let engine = {
             let stack = stack.clone();
-            spawn(move || stack.serve())
+            spawn(move || stack.serve(1))
         };
         while !stack.deferral.is_on() {
             thread::yield_now();
@@ -132,7 +157,7 @@ fn loom_deferral_begins_against_a_push() {
         let stack = Stack::new();
         let engine = {
             let stack = stack.clone();
-            spawn(move || stack.serve())
+            spawn(move || stack.serve(1))
         };
         thread::yield_now();
         wish(&stack.deferral);
@@ -142,6 +167,81 @@ fn loom_deferral_begins_against_a_push() {
         stack.submit();
         stack.pass_time_until_taken();
         engine.join().unwrap();
+    });
+}
+
+/// The engine turns it on while somebody pushes what is not for a waiter: no
+/// time need pass.
+#[test]
+fn loom_deferral_begins_against_a_call() {
+    check(Some(3), || {
+        loom::stop_exploring();
+        let stack = Stack::new();
+        let engine = {
+            let stack = stack.clone();
+            spawn(move || stack.serve(1))
+        };
+        thread::yield_now();
+        wish(&stack.deferral);
+        loom::explore();
+        // Somebody else wakes it.
+        stack.wakeup.wake();
+        stack.submit_for_the_engine(8);
+        engine.join().unwrap();
+    });
+}
+
+/// It is on while two push what is not for a waiter: no time need pass.
+#[test]
+fn loom_deferral_hears_a_call() {
+    check(Some(3), || {
+        loom::stop_exploring();
+        let stack = Stack::new();
+        wish(&stack.deferral);
+        let engine = {
+            let stack = stack.clone();
+            spawn(move || stack.serve(2))
+        };
+        while !stack.deferral.is_on() {
+            thread::yield_now();
+        }
+        thread::yield_now();
+        // What it was called for when it turned it on is seen to.
+        stack.deferral.comes();
+        loom::explore();
+        let other = {
+            let stack = stack.clone();
+            spawn(move || stack.submit_for_the_engine(16))
+        };
+        stack.submit_for_the_engine(8);
+        other.join().unwrap();
+        engine.join().unwrap();
+    });
+}
+
+/// It is turned off by who pushes, while somebody else pushes for the engine.
+#[test]
+fn loom_deferral_ends_against_a_call() {
+    check(Some(3), || {
+        loom::stop_exploring();
+        let stack = Stack::new();
+        wish(&stack.deferral);
+        let engine = {
+            let stack = stack.clone();
+            spawn(move || stack.serve(1))
+        };
+        while !stack.deferral.is_on() {
+            thread::yield_now();
+        }
+        thread::yield_now();
+        loom::explore();
+        let other = {
+            let stack = stack.clone();
+            spawn(move || stack.deferral.end())
+        };
+        stack.submit_for_the_engine(8);
+        engine.join().unwrap();
+        other.join().unwrap();
     });
 }
 
@@ -230,7 +330,7 @@ fn loom_deferral_ends_for_a_wait() {
         let runtime = left_asleep(&bench);
         let write = Control::with(fildes, *b"data");
         assert_eq!(write.submit_as(runtime, Kind::Write), Ok(()));
-        wait_two(runtime, &write);
+        wait_with_limit(runtime, &write);
         assert_eq!((write.error(runtime), write.value(runtime)), (0, 4));
         wind_up(runtime);
     });
@@ -248,7 +348,7 @@ fn loom_deferral_ends_against_a_wait() {
         let time = spawn(model::pass_time);
         let write = Control::with(fildes, *b"data");
         assert_eq!(write.submit_as(runtime, Kind::Write), Ok(()));
-        wait_two(runtime, &write);
+        wait_with_limit(runtime, &write);
         assert_eq!((write.error(runtime), write.value(runtime)), (0, 4));
         time.join().unwrap();
         wind_up(runtime);

@@ -126,7 +126,7 @@ impl Stack {
     /// carried out by its waiter.
     fn attempt(&self, waits_for: &[usize], fails: Option<usize>) {
         let newest = self.word(waits_for[waits_for.len() - 1]);
-        if !self.intake.has_on_top(newest) {
+        if self.intake.top() != Some(newest) {
             // The engine has it, or more is outstanding.
             return;
         }
