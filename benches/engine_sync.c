@@ -1,4 +1,7 @@
-/* The program without any asynchronous I/O: one pread or pwrite after the other. */
+/*
+ * The program without any asynchronous I/O: one pread or pwrite after the other. It goes through the slots in turn, so
+ * that it meets the same blocks, and uses the same buffers, as the others do at that depth.
+ */
 #include "bench.h"
 
 #include <errno.h>
@@ -7,13 +10,13 @@
 void engine_sync(struct load *l)
 {
     load_begin(l);
-    while (l->running) {
-        struct slot *s = &l->slots[0];
-        load_next(l, 0);
+    for (unsigned i = 0; l->running; i = (i + 1) % l->o->depth) {
+        struct slot *s = &l->slots[i];
+        load_next(l, i);
         ssize_t n = l->o->write ? pwrite(s->fd, s->buffer, l->o->block, s->offset)
                                 : pread(s->fd, s->buffer, l->o->block, s->offset);
         int error = errno;
         load_clock(l);
-        load_done(l, 0, n < 0 ? -error : n);
+        load_done(l, i, n < 0 ? -error : n);
     }
 }

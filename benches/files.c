@@ -46,13 +46,29 @@ int file_open(const struct options *o, unsigned index)
     return fd;
 }
 
-static bool file_is_good(const char *name, unsigned index, uint64_t bytes)
+/* Is all of it in the page cache? */
+static bool file_is_warm(int fd, uint64_t bytes)
+{
+    size_t pages = (size_t)(bytes / 4096);
+    unsigned char *in_core = buffer_new(pages);
+    void *map = mmap(NULL, (size_t)bytes, PROT_READ, MAP_SHARED, fd, 0);
+    bool warm = map != MAP_FAILED && mincore(map, (size_t)bytes, in_core) == 0;
+    for (size_t i = 0; warm && i < pages; i++)
+        warm = in_core[i] & 1;
+    if (map != MAP_FAILED)
+        munmap(map, (size_t)bytes);
+    free(in_core);
+    return warm;
+}
+
+static bool file_is_good(const char *name, unsigned index, uint64_t bytes, bool direct)
 {
     struct stat st;
     int fd = open(name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
-    bool good = fstat(fd, &st) == 0 && (uint64_t)st.st_size == bytes && (uint64_t)st.st_blocks * 512 >= bytes;
+    bool good = fstat(fd, &st) == 0 && (uint64_t)st.st_size == bytes && (uint64_t)st.st_blocks * 512 >= bytes &&
+                (direct || file_is_warm(fd, bytes));
     struct stamp s;
     for (unsigned i = 0; good && i < 16; i++) {
         uint64_t offset = bytes / 16 * i / STAMP_EVERY * STAMP_EVERY;
@@ -71,7 +87,7 @@ void files_prepare(const struct options *o)
     for (unsigned f = 0; f < o->files; f++) {
         char name[4096];
         file_name(name, sizeof name, o, f);
-        if (file_is_good(name, f, bytes))
+        if (file_is_good(name, f, bytes, o->direct))
             continue;
         unlink(name);
         int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -89,8 +105,11 @@ void files_prepare(const struct options *o)
                 struct stamp s = {stamp_number(f, at + i), 0};
                 memcpy(chunk + i, &s, sizeof s);
             }
-            if (pwrite(fd, chunk, CHUNK, (off_t)at) != CHUNK)
-                die("%s: write: %s", name, strerror(errno));
+            /* in pieces as the measured writes have them: the page cache keeps them as they came */
+            size_t piece = o->block < CHUNK ? o->block : CHUNK;
+            for (size_t done = 0; done < CHUNK; done += piece)
+                if (pwrite(fd, chunk + done, piece, (off_t)(at + done)) != (ssize_t)piece)
+                    die("%s: write: %s", name, strerror(errno));
         }
         if (fsync(fd) != 0)
             die("%s: fsync: %s", name, strerror(errno));
@@ -102,22 +121,20 @@ void files_prepare(const struct options *o)
 void files_warm(const struct options *o)
 {
     uint64_t bytes = o->bytes / o->files;
-    size_t pages = (size_t)(bytes / 4096);
-    unsigned char *in_core = buffer_new(pages);
     char *chunk = buffer_new(CHUNK);
     for (unsigned f = 0; f < o->files; f++) {
         int fd = file_open(o, f);
-        void *map = mmap(NULL, (size_t)bytes, PROT_READ, MAP_SHARED, fd, 0);
-        bool warm = map != MAP_FAILED && mincore(map, (size_t)bytes, in_core) == 0;
-        for (size_t i = 0; warm && i < pages; i++)
-            warm = in_core[i] & 1;
-        for (uint64_t at = 0; !warm && at < bytes; at += CHUNK)
-            if (pread(fd, chunk, CHUNK, (off_t)at) != CHUNK)
+        bool warm = file_is_warm(fd, bytes);
+        size_t piece = CHUNK;
+        if (o->write && o->block < CHUNK) {
+            /* without reading ahead: see files_prepare */
+            piece = o->block;
+            posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+        }
+        for (uint64_t at = 0; !warm && at < bytes; at += piece)
+            if (pread(fd, chunk, piece, (off_t)at) != (ssize_t)piece)
                 die("%s.%u: short read", o->file, f);
-        if (map != MAP_FAILED)
-            munmap(map, (size_t)bytes);
         close(fd);
     }
-    free(in_core);
     free(chunk);
 }

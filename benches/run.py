@@ -101,12 +101,12 @@ def main():
         if any(c.kind.startswith("xfs") for c in chosen):
             places.add_xfs()
         chosen = [c for c in chosen if cells.KINDS[c.kind].where in places.paths]
-        needed = {(c.kind, c.files) for c in chosen} | {("hot-read", 1), ("direct-read", 1)}
-        for kind, files in sorted(needed):
+        size = lambda c: c.size if cells.KINDS[c.kind].by_size else "1M"
+        needed = {(c.kind, c.files, size(c)) for c in chosen} | {("hot-read", 1, "1M"), ("direct-read", 1, "1M")}
+        for kind, files, size in sorted(needed):
             say(f"files for {kind}, {files}")
-            runner.run([runner.bench, "prepare"] + cells.file_arguments(places.paths, cells.KINDS[kind], files),
-                       runner.environment(GLIBC), 300)
-
+            runner.run([runner.bench, "prepare"] + cells.file_arguments(places.paths, cells.KINDS[kind], files, size) +
+                       ["--block", str(cells.SIZES[size])], runner.environment(GLIBC), 300)
             if cells.KINDS[kind].direct:
                 read_once(places.paths, cells.KINDS[kind], files)
 

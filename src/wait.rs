@@ -285,8 +285,8 @@ pub unsafe fn wait_any(
     if unsafe { look(runtime, list, count, None) }.done {
         return Ok(());
     }
-    // SAFETY: by contract.
     let attempt = match deadline {
+        // SAFETY: by contract.
         None => unsafe { waiter::attempt(runtime, list, count) },
         Some(_) => Attempt::Left,
     };
