@@ -56,6 +56,7 @@ fn words(first: usize, count: usize) -> impl Iterator<Item = (usize, u64)> {
 }
 
 impl Area {
+    #[cfg(all(test, not(loom)))]
     const fn new() -> Area {
         Area {
             place: AtomicPtr::new(null_mut()),
@@ -190,7 +191,9 @@ impl Area {
 }
 
 struct Reserve {
-    areas: [Area; AREAS],
+    /// The areas: AREAS of them, or null. Mapped when the first is: what a
+    /// program that never uses AIO need not map is not in the library's data.
+    table: AtomicPtr<Area>,
     /// Areas from this one on were never mapped.
     used: AtomicUsize,
 }
@@ -200,13 +203,45 @@ static RESERVE: Reserve = Reserve::new();
 impl Reserve {
     const fn new() -> Reserve {
         Reserve {
-            areas: [const { Area::new() }; AREAS],
+            table: AtomicPtr::new(null_mut()),
             used: AtomicUsize::new(0),
         }
     }
 
+    /// All areas. None: they were never needed.
+    fn table(&self) -> Option<&[Area]> {
+        let table = self.table.load(Ordering::Acquire);
+        // SAFETY: null, or AREAS areas that are never unmapped.
+        (!table.is_null()).then(|| unsafe { std::slice::from_raw_parts(table, AREAS) })
+    }
+
+    /// The same; mapped if they are not. None: no memory.
+    fn make_table(&self) -> Option<&[Area]> {
+        if let Some(table) = self.table() {
+            return Some(table);
+        }
+        let size = size_of::<[Area; AREAS]>();
+        // All zero is an area that is not mapped.
+        let fresh = sys::map(size, libc::MAP_PRIVATE)?;
+        let published = self.table.compare_exchange(
+            null_mut(),
+            fresh.cast(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if published.is_err() {
+            // SAFETY: mapped above, and known to nobody.
+            unsafe { libc::munmap(fresh.cast(), size) };
+        }
+        self.table()
+    }
+
+    /// Those that may be mapped.
     fn areas(&self) -> &[Area] {
-        &self.areas[..self.used.load(Ordering::Acquire)]
+        match self.table() {
+            Some(table) => &table[..self.used.load(Ordering::Acquire)],
+            None => &[],
+        }
     }
 
     fn has_enough(&self) -> bool {
@@ -216,11 +251,15 @@ impl Reserve {
     /// Maps one more. False: no memory.
     #[cold]
     fn grow(&self) -> bool {
-        match self.areas.iter().position(|area| !area.is_mapped()) {
-            Some(index) => {
+        let Some(table) = self.make_table() else {
+            return false;
+        };
+        let unmapped = table.iter().enumerate().find(|(_, area)| !area.is_mapped());
+        match unmapped {
+            Some((index, area)) => {
                 // Said before, so that no piece lies where nobody looks.
                 self.used.fetch_max(index + 1, Ordering::AcqRel);
-                self.areas[index].map() && self.areas[index].has_enough()
+                area.map() && area.has_enough()
             }
             // Long-lived pieces are everywhere. Nothing can be kept back any
             // more; but memory that is there now need not be refused.
@@ -248,11 +287,12 @@ impl Reserve {
 
     #[cold]
     fn give_back(&self, index: usize, memory: *mut u8, layout: Layout) {
-        if self.areas[index].give_back(memory, layout)
+        let areas = self.areas();
+        if areas[index].give_back(memory, layout)
             && index >= KEPT
-            && self.areas[..index].iter().any(Area::has_enough)
+            && areas[..index].iter().any(Area::has_enough)
         {
-            self.areas[index].unmap();
+            areas[index].unmap();
         }
     }
 }
@@ -305,7 +345,7 @@ unsafe impl GlobalAlloc for Reserved {
                 && size <= layout.size()
             {
                 // Less is always there.
-                RESERVE.areas[area].trim(memory, layout, size);
+                RESERVE.areas()[area].trim(memory, layout, size);
                 return memory;
             }
             new

@@ -137,7 +137,7 @@ fn no_piece_is_given_out_twice() {
             RESERVE.give_back(area, piece, layout(size));
             if round % 16 == 0 {
                 // As if the kept ones had been whole meanwhile.
-                RESERVE.areas[area].unmap();
+                RESERVE.areas()[area].unmap();
             }
         }
     };
@@ -161,7 +161,7 @@ fn what_comes_from_the_reserve_may_grow_and_goes_back() {
             "there is memory elsewhere"
         );
         assert!((0..100).all(|index| *grown.add(index) == 7));
-        assert_eq!(RESERVE.areas[0].used.load(Ordering::Relaxed), 0);
+        assert_eq!(RESERVE.areas()[0].used.load(Ordering::Relaxed), 0);
         Reserved.dealloc(grown, layout(5000));
     }
 }
