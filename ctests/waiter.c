@@ -105,6 +105,29 @@ CASE(15, threads_that_each_wait_for_their_own, GLIBC_OK, 60)
         join_thread(threads_[i]);
 }
 
+/* One thread submits a request again and again, another waits for it all the while. */
+static struct aiocb again;
+static atomic_int no_more;
+static void *waits_for_it(void *unused)
+{
+    (void)unused;
+    while (!no_more)
+        CHECK_EQ(suspend(&again), 0);
+    return NULL;
+}
+CASE(25, waited_for_while_it_is_submitted, GLIBC_OK, 60)
+{
+    static unsigned char block[BLOCK];
+    again = request(temp_file(ON_DISK, BLOCKS * BLOCK, 0, 0), block, BLOCK, 0);
+    pthread_t waiter = start_thread(waits_for_it, NULL);
+    for (int i = 0; i < TRAINING; i++) {
+        CHECK_EQ(aio_write(&again), 0);
+        CHECK_DONE(&again, BLOCK);
+    }
+    no_more = 1;
+    join_thread(waiter);
+}
+
 static atomic_int closing_now, closed;
 static void *close_what_is_written(void *unused)
 {

@@ -144,6 +144,7 @@ impl Claimed {
 
     /// Hands it to the engine.
     pub fn push(self, runtime: &'static Runtime) -> Result<(), c_int> {
+        perturb::pause(100, 300);
         let settled = self.prepare(runtime, ListPlace::NONE);
         let outstanding = runtime.load.outstanding();
         runtime.deferral.submits(outstanding);

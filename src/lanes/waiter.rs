@@ -106,7 +106,9 @@ pub unsafe fn attempt(
         return Attempt::Left;
     }
     let several = outstanding > 1;
+    let on_top = runtime.intake.top();
     let mut own = 0;
+    let mut own_on_top = false;
     let mut begun = false;
     for index in 0..count {
         // SAFETY: index < count, and a non-null entry is a valid control block.
@@ -124,10 +126,12 @@ pub unsafe fn attempt(
             // The engine settles what it takes over; what was settled before,
             // it was called for.
             begun |= request::progress(cb).file_slot != 0;
+            own_on_top |= on_top == Some(cb.to_word());
         }
         own += 1;
     }
-    if own < outstanding && !runtime.deferral.is_by_caller() {
+    // More than are outstanding: some are just being submitted.
+    if own > outstanding || own < outstanding && !runtime.deferral.is_by_caller() {
         return Attempt::Left;
     }
     runtime.deferral.waits(now, outstanding);
@@ -141,11 +145,9 @@ pub unsafe fn attempt(
         // The engine has others.
         return Attempt::Left;
     }
-    let on_top = runtime
-        .intake
-        .top()
-        .filter(|&word| Aiocb::from_word(word).is_some());
-    let Some(newest) = on_top else {
+    let is_ours = |&word: &u64| Aiocb::from_word(word).is_some();
+    let newest = on_top.filter(|word| own_on_top || own < outstanding && is_ours(word));
+    let Some(newest) = newest else {
         return Attempt::Left;
     };
     let _errno = sys::KeepErrno::new();
@@ -180,7 +182,7 @@ fn take_back(runtime: &'static Runtime, newest: u64, count: usize) -> bool {
     } else {
         0
     };
-    if done < count {
+    if !alone || done < count {
         // To be accepted in place of what lies at the bottom now.
         runtime.recall.failed(number);
         runtime.wakeup.wake();
