@@ -1,6 +1,7 @@
 // Lines 4 to 7: what the call that submits does, and does not do.
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include "harness.h"
+#include <sched.h>
 #include <sys/socket.h>
 
 /* Or all other cases would be about something else. */
@@ -19,6 +20,25 @@ CASE(4, the_backend_asked_for_serves, SHIM_ONLY, 10)
     SETUP(pread(said, text, sizeof text - 1, 0) >= 0);
     CHECK(strstr(text, on_workers() ? "backend=threads" : "backend=uring") != NULL, "said: %s", text);
     CHECK(strchr(text, '\n') == strrchr(text, '\n'), "more than one line: %s", text);
+}
+
+/* A program may end as soon as it has its result, before any thread of the library had a processor. */
+CASE(4, the_backend_is_said_at_once, SHIM_ONLY, 10)
+{
+    with_environment("AIO_SHIM_VERBOSE", "1");
+    char text[4096] = "", byte = 0;
+    int kept = dup(2), said = temp_file(ON_DISK, 0, 0, 0), fd = temp_file(ON_DISK, 4096, 1, 0);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    SETUP(sched_setaffinity(0, sizeof one, &one) == 0 && dup2(said, 2) == 2);
+    struct aiocb cb = request(fd, &byte, 1, 0);
+    const struct aiocb *list[1] = {&cb};
+    CHECK_EQ(aio_write(&cb), 0);
+    CHECK_EQ(aio_suspend(list, 1, NULL), 0);
+    SETUP(dup2(kept, 2) == 2);
+    SETUP(pread(said, text, sizeof text - 1, 0) >= 0);
+    CHECK(strstr(text, "backend=") != NULL, "said: %s", text);
 }
 
 CASE(4, returns_before_there_is_data, GLIBC_OK, 10)

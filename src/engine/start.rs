@@ -97,7 +97,9 @@ pub fn ensure_running(runtime: &'static Runtime) -> Result<(), c_int> {
 fn start(runtime: &'static Runtime) -> Result<(), c_int> {
     let starter = &runtime.starter;
     let must_ring = runtime.config.backend == Backend::Uring;
-    if must_ring {
+    // A short program could end before it is said which backend serves.
+    let must_hear = must_ring || runtime.config.verbose;
+    if must_hear {
         starter.answer.store(UNKNOWN, Ordering::SeqCst);
     }
     if !thread::spawn(engine_thread, runtime) {
@@ -106,11 +108,11 @@ fn start(runtime: &'static Runtime) -> Result<(), c_int> {
         }
         return Err(libc::EAGAIN);
     }
-    if must_ring {
+    if must_hear {
         while starter.answer.load(Ordering::Acquire) == UNKNOWN {
             let _ = sys::futex_wait(&starter.answer, UNKNOWN, None);
         }
-        if starter.answer.load(Ordering::Acquire) != SET_UP {
+        if must_ring && starter.answer.load(Ordering::Acquire) != SET_UP {
             return Err(libc::EAGAIN);
         }
     }
