@@ -30,7 +30,7 @@ const BEAT: u64 = 1_000_000;
 /// A wait that comes so soon after the submission comes at once.
 const AT_ONCE: u64 = perturb::bound(5_000, 1_000_000_000) as u64;
 /// What has lain on the intake for longer than this, no waiter will fetch.
-const LEFT_LYING: u64 = 100_000;
+const LEFT_LYING: u64 = 200_000;
 /// So many waits must have come at once...
 const WAITS: u32 = perturb::bound(16, 2) as u32;
 /// ... and twice as many after each error, up to so many times that.
@@ -56,6 +56,8 @@ pub struct Deferral {
     /// When the last request was submitted that its waiter is expected to
     /// carry out.
     submitted: AtomicU64,
+    /// When the oldest was pushed of those that lie on the intake.
+    lying: AtomicU64,
     /// How many are outstanding at such waits.
     count: AtomicU32,
     /// Waits in a row at which it was less than half of that.
@@ -78,7 +80,17 @@ pub struct Deferral {
 }
 
 impl Deferral {
-    /// A request that its waiter may carry out is about to be pushed, or was.
+    /// A request that its waiter may carry out is about to be pushed, as the
+    /// first on the intake or not.
+    pub fn pushes(&self, first: bool) {
+        let now = sys::now_ns();
+        self.submitted.store(now, Ordering::Relaxed);
+        if first {
+            self.lying.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// It was, and the call returns. (The engine may have run meanwhile.)
     pub fn submitted(&self) {
         self.submitted.store(sys::now_ns(), Ordering::Relaxed);
     }
@@ -143,6 +155,23 @@ impl Deferral {
                 self.stop_expecting();
             }
         }
+    }
+
+    /// A wait found requests of another thread: they should not lie there
+    /// until somebody waits who may fetch them.
+    pub fn meets_others(&self) {
+        if self.is_on() {
+            let waits = self.waits.load(Ordering::Relaxed) / 2;
+            self.waits.store(waits, Ordering::Relaxed);
+            if waits <= WAITS / 2 {
+                self.stop_expecting();
+            }
+        }
+    }
+
+    /// What was taken back could not be carried out by its waiter.
+    pub fn in_vain(&self) {
+        self.waits.store(0, Ordering::Relaxed);
     }
 
     /// What lies on the intake is not, or not all, for a waiter. The engine is
@@ -211,7 +240,7 @@ impl Deferral {
     }
 
     fn lies_for_long(&self, now: u64) -> bool {
-        now.saturating_sub(self.submitted.load(Ordering::Relaxed)) > LEFT_LYING
+        now.saturating_sub(self.lying.load(Ordering::Relaxed)) > LEFT_LYING
     }
 
     /// The engine is about to look at the intake for the last time and to

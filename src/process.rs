@@ -176,7 +176,7 @@ impl Runtime {
     /// The calling thread is about to wait for something: what lies on the
     /// intake must not lie there until the next beat.
     pub fn wake_for_wait(&self) {
-        if self.deferral.is_on() && !self.intake.is_empty() {
+        if !self.intake.is_empty() {
             self.call_engine();
         }
     }

@@ -154,7 +154,7 @@ impl Claimed {
             && outstanding <= runtime.deferral.expected()
             && waiter::serves(runtime, self.kind, &self.members, outstanding > 1);
         if for_waiter {
-            runtime.deferral.submitted();
+            runtime.deferral.pushes(runtime.intake.is_empty());
         }
         perturb::pause(100, 1000);
         let word = self.cb.to_word();
@@ -175,7 +175,6 @@ impl Claimed {
             runtime.stats.woke();
         }
         if for_waiter {
-            // The engine may have run instead of this thread.
             runtime.deferral.submitted();
         }
         Ok(())

@@ -130,8 +130,13 @@ pub unsafe fn attempt(
         }
         own += 1;
     }
-    // More than are outstanding: some are just being submitted.
-    if own > outstanding || own < outstanding && !runtime.deferral.is_by_caller() {
+    if own < outstanding && !runtime.deferral.is_by_caller() {
+        runtime.deferral.meets_others();
+        return Attempt::Left;
+    }
+    // More than are outstanding: some are just being submitted. One of several:
+    // the others are to go on while the program does something else.
+    if own > outstanding || own < outstanding && own == 1 {
         return Attempt::Left;
     }
     runtime.deferral.waits(now, outstanding);
@@ -174,6 +179,9 @@ fn take_back(runtime: &'static Runtime, newest: u64, count: usize) -> bool {
     // that they would have to follow, and what is submitted from here on comes
     // after them. (A request counts until after it is published.)
     let alone = taken.fill(runtime, newest, count) && runtime.load.outstanding() == count;
+    if !alone {
+        runtime.deferral.in_vain();
+    }
     let done = if alone {
         if count == 1 {
             runtime.recall.is_single();

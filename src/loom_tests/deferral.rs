@@ -25,7 +25,7 @@ const LATER: u64 = 2_000_000;
 /// from its next sleep on.
 fn wish(deferral: &Deferral) {
     for _ in 0..64 {
-        deferral.submitted();
+        deferral.pushes(true);
         deferral.waits(0, 1);
     }
 }
