@@ -212,6 +212,8 @@ fn looking_for_room_and_sending_take_turns() {
         drop(sending);
         wait_for("the standard signal", || LOG.len() == 1);
 
+        // The handler ran before the sender gave its turn back.
+        wait_for("the turn", || notifier.turns.alone(1).is_some());
         let looking = notifier.turns.alone(1).unwrap();
         as_library(move || post_all(notifier, RT, 1));
         std::thread::sleep(Duration::from_millis(20));
