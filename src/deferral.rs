@@ -96,7 +96,7 @@ impl Deferral {
     }
 
     /// The calling thread submits one; with it, so many are outstanding.
-    pub fn submits(&self, outstanding: usize) {
+    pub fn note_submitter(&self, outstanding: usize) {
         let mark = u32::from(wait::own_mark());
         if self.submitter.load(Ordering::Relaxed) != mark {
             let all = if outstanding <= 1 { mark } else { 0 };
@@ -190,7 +190,7 @@ impl Deferral {
     }
 
     /// The engine is about to take the intake over.
-    pub fn comes(&self) {
+    pub fn answers(&self) {
         if self.called.load(Ordering::Relaxed) != 0 {
             self.called.swap(0, Ordering::SeqCst);
         }

@@ -246,7 +246,7 @@ impl Chain {
             unsafe { self.refuse(runtime, libc::EAGAIN) };
             return Err(libc::EAGAIN);
         }
-        runtime.deferral.submits(runtime.load.outstanding());
+        runtime.deferral.note_submitter(runtime.load.outstanding());
         // SAFETY: by contract.
         unsafe {
             if request::progress(newest).place.member {

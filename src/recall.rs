@@ -1,7 +1,7 @@
-//! A request that its waiter takes back from the intake, to carry it out
+//! Requests that their waiter takes back from the intake, to carry them out
 //! itself.
 //!
-//! Who comes in: a thread in aio_suspend whose only request still lies on the
+//! Who comes in: a thread in aio_suspend whose requests all still lie on the
 //! intake ([`crate::lanes::waiter`]), and the engine, when it takes the intake
 //! over. What must hold: one thread at a time has such requests, and nothing
 //! else was outstanding when they were taken back; so all that the engine does

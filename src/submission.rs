@@ -147,7 +147,7 @@ impl Claimed {
         perturb::pause(100, 300);
         let settled = self.prepare(runtime, ListPlace::NONE);
         let outstanding = runtime.load.outstanding();
-        runtime.deferral.submits(outstanding);
+        runtime.deferral.note_submitter(outstanding);
         // By whether it is settled its waiter knows if the engine has it.
         let for_waiter = self.notice.is_none()
             && !settled

@@ -88,7 +88,7 @@ impl Engine {
         self.natures.forget();
         // Older than all that lies on the intake.
         self.see_to_recall(runtime, None);
-        runtime.deferral.comes();
+        runtime.deferral.answers();
         if !runtime.intake.is_empty() {
             runtime.deferral.found();
             self.accept_all(runtime, runtime.intake.take());

@@ -100,11 +100,11 @@ pub unsafe fn attempt(
     list: *const *const aiocb,
     count: usize,
 ) -> Attempt {
-    let now = sys::now_ns();
     let outstanding = runtime.load.outstanding();
     if outstanding > MOST {
         return Attempt::Left;
     }
+    let now = sys::now_ns();
     let several = outstanding > 1;
     let on_top = runtime.intake.top();
     let mut own = 0;

@@ -68,7 +68,7 @@ impl Stack {
         let mut left = requests;
         loop {
             if self.must_take() {
-                self.deferral.comes();
+                self.deferral.answers();
                 self.intake
                     .take()
                     .drain(|node| self.link(node), |_| left -= 1);
@@ -84,6 +84,19 @@ impl Stack {
             }
             self.wakeup.awake();
         }
+    }
+
+    fn start_engine(self: &Arc<Stack>, requests: u32) -> thread::JoinHandle<()> {
+        let stack = self.clone();
+        spawn(move || stack.serve(requests))
+    }
+
+    /// Lets the engine turn it on, and go to sleep.
+    fn wait_until_on(&self) {
+        while !self.deferral.is_on() {
+            thread::yield_now();
+        }
+        thread::yield_now();
     }
 
     fn link(&self, node: u64) -> &AtomicU64 {
@@ -132,14 +145,8 @@ fn loom_deferral_ends_against_a_push() {
         loom::stop_exploring();
         let stack = Stack::new();
         wish(&stack.deferral);
-        let engine = {
-            let stack = stack.clone();
-            spawn(move || stack.serve(1))
-        };
-        while !stack.deferral.is_on() {
-            thread::yield_now();
-        }
-        thread::yield_now();
+        let engine = stack.start_engine(1);
+        stack.wait_until_on();
         loom::explore();
         set_time(LATER, 0);
         model::pass_time();
@@ -155,10 +162,7 @@ fn loom_deferral_begins_against_a_push() {
     check(Some(3), || {
         loom::stop_exploring();
         let stack = Stack::new();
-        let engine = {
-            let stack = stack.clone();
-            spawn(move || stack.serve(1))
-        };
+        let engine = stack.start_engine(1);
         thread::yield_now();
         wish(&stack.deferral);
         loom::explore();
@@ -177,10 +181,7 @@ fn loom_deferral_begins_against_a_call() {
     check(Some(3), || {
         loom::stop_exploring();
         let stack = Stack::new();
-        let engine = {
-            let stack = stack.clone();
-            spawn(move || stack.serve(1))
-        };
+        let engine = stack.start_engine(1);
         thread::yield_now();
         wish(&stack.deferral);
         loom::explore();
@@ -198,16 +199,10 @@ fn loom_deferral_hears_a_call() {
         loom::stop_exploring();
         let stack = Stack::new();
         wish(&stack.deferral);
-        let engine = {
-            let stack = stack.clone();
-            spawn(move || stack.serve(2))
-        };
-        while !stack.deferral.is_on() {
-            thread::yield_now();
-        }
-        thread::yield_now();
+        let engine = stack.start_engine(2);
+        stack.wait_until_on();
         // What it was called for when it turned it on is seen to.
-        stack.deferral.comes();
+        stack.deferral.answers();
         loom::explore();
         let other = {
             let stack = stack.clone();
@@ -226,14 +221,8 @@ fn loom_deferral_ends_against_a_call() {
         loom::stop_exploring();
         let stack = Stack::new();
         wish(&stack.deferral);
-        let engine = {
-            let stack = stack.clone();
-            spawn(move || stack.serve(1))
-        };
-        while !stack.deferral.is_on() {
-            thread::yield_now();
-        }
-        thread::yield_now();
+        let engine = stack.start_engine(1);
+        stack.wait_until_on();
         loom::explore();
         let other = {
             let stack = stack.clone();
