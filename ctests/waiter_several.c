@@ -3,7 +3,6 @@
  */
 // libs: -Wl,-z,dynamic-undefined-weak
 #include "waiting.h"
-#include <stdatomic.h>
 
 /* A window of requests, as many programs have it: all places are filled, some of them waited for, and what is done is
  * taken, and submitted anew. */
@@ -16,7 +15,6 @@ struct window {
     bool out[DEEPEST];
     uint32_t data[DEEPEST][BLOCK / 4];
     uint32_t sequence, last[BLOCKS]; /* what was written last to each block */
-    struct aiocb *aside;             /* a request of another kind, waited for with them */
 };
 
 static void window_submit(struct window *w, int place)
@@ -34,10 +32,8 @@ static void window_submit(struct window *w, int place)
 
 static int window_wait(struct window *w)
 {
-    const struct aiocb *list[DEEPEST + 1];
+    const struct aiocb *list[DEEPEST];
     int count = 0;
-    if (w->aside != NULL)
-        list[count++] = w->aside;
     for (int i = 0; i < w->depth && count < w->listed; i++)
         if (w->out[i] && aio_error(&w->cbs[i]) == EINPROGRESS)
             list[count++] = &w->cbs[i];
@@ -173,12 +169,6 @@ CASE(21, waited_for_by_the_first_few, GLIBC_OK, 60)
     window_rounds(w, 1500);
     window_end(w);
 }
-CASE(21, waited_for_by_the_first_few_on_tmpfs, GLIBC_OK, 60)
-{
-    struct window *w = window_new(temp_file(ON_TMPFS, BLOCKS * BLOCK, 0, 0), 32, 8);
-    window_rounds(w, 1500);
-    window_end(w);
-}
 CASE(15, as_many_as_a_waiter_carries_out_and_more, GLIBC_OK, 60)
 {
     for (int depth = 120; depth <= DEEPEST; depth += 8) {
@@ -237,25 +227,6 @@ CASE(4, several_not_waited_for_after_all, GLIBC_OK, 60)
     window_end(w);
 }
 
-/* A sync among them: it ends after all that was submitted before it. */
-CASE(17, a_sync_among_those_that_are_waited_for, GLIBC_OK, 60)
-{
-    struct window *w = window_new(temp_file(ON_TMPFS, BLOCKS * BLOCK, 0, 0), 32, 8);
-    for (int round = 0; round < 100; round++) {
-        window_rounds(w, 40);
-        struct aiocb sync = request(w->fd, NULL, 0, 0);
-        CHECK_EQ(aio_fsync(O_SYNC, &sync), 0);
-        w->aside = &sync;
-        while (aio_error(&sync) == EINPROGRESS)
-            CHECK_EQ(window_wait(w), 0);
-        w->aside = NULL;
-        window_take(w);
-        CHECK_EQ(window_out(w), 0);
-        CHECK_EQ(aio_return(&sync), 0);
-    }
-    window_end(w);
-}
-
 /* One that only the engine can carry out comes in between, and nobody waits for it but by asking. */
 CASE(4, one_for_the_engine_in_between, GLIBC_OK, 60)
 {
@@ -301,33 +272,4 @@ CASE(15, threads_that_each_wait_for_a_window, GLIBC_OK, 60)
     }
     for (int i = 0; i < 4; i++)
         join_thread(workers[i]);
-}
-
-/* One thread submits, another waits. */
-static struct window *handed;
-static atomic_int hand_over, taken_back;
-static void *submits(void *unused)
-{
-    (void)unused;
-    for (int round = 1; round <= 300; round++) {
-        for (int i = 0; i < handed->depth; i++)
-            if (!handed->out[i])
-                window_submit(handed, i);
-        hand_over = round;
-        WAIT_FOR(taken_back == round);
-    }
-    return NULL;
-}
-CASE(21, submitted_by_one_thread_and_waited_for_by_another, GLIBC_OK, 60)
-{
-    handed = window_new(temp_file(ON_TMPFS, BLOCKS * BLOCK, 0, 0), 16, 8);
-    pthread_t submitter = start_thread(submits, NULL);
-    for (int round = 1; round <= 300; round++) {
-        WAIT_FOR(hand_over == round);
-        CHECK_EQ(window_wait(handed), 0);
-        window_take(handed);
-        taken_back = round;
-    }
-    join_thread(submitter);
-    window_end(handed);
 }
